@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench dashboards docs lock clean
+
+PYTHON := .venv/bin/python
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run:  ## set up all that is needed and run the exporter; flags in ARGS="--poll.interval=1s"
+	@scripts/setup.sh run
+	@exec $(PYTHON) -m exporter $(ARGS)
+
+test:  ## run all tests against a Docker engine of their own (root); options in ARGS="-k traffic"
+	@scripts/setup.sh test
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint:  ## check style, types, layers, rules and that generated files are current
+	@scripts/setup.sh lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	@for rules in $$(find deploy -path '*/rules/*.yml' 2>/dev/null); do promtool check rules $$rules; done
+	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py --check
+	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
+		{ echo "a lock file names a registry" >&2; exit 1; }
+
+bench:  ## measure: 300 real containers, and the walk of volumes
+	@scripts/setup.sh test
+	PYTHONPATH=. $(PYTHON) bench/steady_state.py $(ARGS)
+
+dashboards:  ## make the dashboards' JSON
+	@echo "there are no dashboards yet" >&2; exit 1
+
+docs:  ## make the reference pages in docs/ from the code
+	@scripts/setup.sh dev
+	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py
+
+lock:  ## resolve the dependencies again and pin them with hashes
+	@scripts/setup.sh dev
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header -o requirements/runtime.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+
+clean:  ## remove what the commands made
+	rm -rf .venv .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,343 @@
+"""The only place that knows the engine's URLs: a typed, read-only adapter over aiodocker.
+
+It sends GET to a fixed list of paths and nothing else, each call with a time-out. It uses aiodocker for the
+transports (unix, tcp with TLS, ssh) and for finding the engine as the docker client does, but not its event
+reader, which is silent for good once a stream died, nor its choice of the API version, which is the newest.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aiodocker
+import aiohttp
+
+from exporter.engine.parse import (
+    EngineAnswerError,
+    Event,
+    parse_container,
+    parse_engine_info,
+    parse_event,
+    parse_listed_container,
+    parse_network,
+    parse_time,
+    parse_volume,
+)
+from exporter.inventory.model import Container, EngineInfo, Network, Volume
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+
+_NEWEST_API = (1, 51)
+"""The newest API whose shapes are known here; 1.52 changes events, addresses and disk usage."""
+
+_WATCHED_KINDS = ("container", "network", "volume")
+_LONGEST_EVENT_BYTES = 16 * 2**20
+_NOT_FOUND = 404
+_SERVER_ERROR = 500
+
+
+class EngineError(Exception):
+    """The engine refused a call or answered nonsense; the message is one line."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine can't be reached, or did not answer in time."""
+
+
+class NotFoundError(EngineError):
+    """The object does not exist (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where the engine is, and how long its answers may take.
+
+    `list_volumes_seconds` is longer than the others: the engine asks every volume plugin, each of which has
+    a minute (moby: volume/drivers/proxy.go), and waits for the removal of a big volume to end.
+    """
+
+    host: str = ""
+    connect_seconds: float = 5.0
+    ping_seconds: float = 4.0
+    call_seconds: float = 15.0
+    list_volumes_seconds: float = 65.0
+    disk_usage_seconds: float = 600.0
+
+
+Observer = Callable[[str, float], None]
+"""Called with the endpoint's name and the duration in seconds of each call that ended."""
+
+
+class Engine:
+    """The Docker engine, as far as the exporter asks it. It belongs to one event loop."""
+
+    def __init__(self, options: EngineOptions, observe: Observer = lambda _endpoint, _seconds: None) -> None:
+        self._options = options
+        self._observe = observe
+        self._calls: aiodocker.Docker | None = None
+        self._stream: aiodocker.Docker | None = None
+        self.up = False
+        """Whether the engine answered its last call."""
+
+    @property
+    def host(self) -> str:
+        """The address in use, or the one that would be tried."""
+        client = self._calls
+        return client._connection_info if client else self._options.host or _usual_host()  # noqa: SLF001 - `docker_host` is not the address for unix sockets
+
+    async def connect(self) -> tuple[EngineInfo, float]:
+        """Find the engine, agree on an API version, and ask what it is.
+
+        Returns what it says of itself and its clock in seconds since the epoch, from which events are wanted.
+
+        Raises EngineUnavailableError or EngineError.
+        """
+        await self.close()
+        self._calls, self._stream = self._client(), self._client()
+        version = await self._get("version", "version", versioned=False)
+        api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
+        self._calls.api_version = self._stream.api_version = f"v{api}"
+        info = await self._get("info", "info")
+        with _answers():
+            return parse_engine_info(version, info, api), parse_time(info.get("SystemTime")) or time.time()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients, self._calls, self._stream = (self._calls, self._stream), None, None
+        for client in clients:
+            if client is not None:
+                await client.close()
+
+    async def ping(self) -> None:
+        """Ask for a sign of life.
+
+        Raises EngineUnavailableError or EngineError if there is none.
+        """
+        await self._get("_ping", "ping", seconds=self._options.ping_seconds, versioned=False, text=True)
+
+    async def list_containers(self) -> list[Container]:
+        """All containers as the list shows them: without pid, time of start and restarts."""
+        answer = await self._get("containers/json", "containers", params={"all": "1"})
+        with _answers():
+            return [parse_listed_container(entry) for entry in answer]
+
+    async def container(self, container_id: str) -> Container:
+        """One container, whole. Raises NotFoundError if it is gone."""
+        answer = await self._get(f"containers/{quote(container_id, safe='')}/json", "container")
+        with _answers():
+            return parse_container(answer)
+
+    async def list_networks(self) -> list[Network]:
+        """All networks."""
+        answer = await self._get("networks", "networks")
+        with _answers():
+            return [parse_network(entry) for entry in answer]
+
+    async def network(self, network_id: str) -> Network:
+        """One network. Raises NotFoundError if it is gone."""
+        answer = await self._get(f"networks/{quote(network_id, safe='')}", "network")
+        with _answers():
+            return parse_network(answer)
+
+    async def list_volumes(self) -> list[Volume]:
+        """All volumes. It can take a minute: a plugin may be dead, or a big volume is being removed."""
+        answer = await self._get("volumes", "volumes", seconds=self._options.list_volumes_seconds)
+        with _answers():
+            return [parse_volume(entry) for entry in answer.get("Volumes") or []]
+
+    async def volume(self, name: str) -> Volume:
+        """One volume. Raises NotFoundError if it is gone."""
+        path = f"volumes/{quote(name, safe='')}"
+        answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
+        with _answers():
+            return parse_volume(answer)
+
+    async def volume_usage(self) -> Mapping[str, int]:
+        """Apparent bytes of local volumes without driver options, by the engine's own walk.
+
+        From API 1.42 on only volumes are walked; before, the engine walks images and containers too, and
+        refuses a second caller meanwhile. Volumes that the engine does not tell of are absent.
+        """
+        answer = await self._get(
+            "system/df", "disk_usage", params={"type": "volume"}, seconds=self._options.disk_usage_seconds
+        )
+        with _answers():
+            return {
+                str(volume["Name"]): int(volume["UsageData"]["Size"])
+                for volume in answer.get("Volumes") or []
+                if (volume.get("UsageData") or {}).get("Size", -1) >= 0
+            }
+
+    async def stats(self, container_id: str) -> Mapping[str, Any]:
+        """One sample of a container's statistics, without waiting for a second one.
+
+        Raises EngineError if the engine answered 200 with an error instead of a sample, as 27.0 and later do.
+        """
+        path = f"containers/{quote(container_id, safe='')}/stats"
+        answer = await self._get(path, "stats", params={"stream": "0", "one-shot": "1"})
+        read = str(answer.get("read") or "")
+        if not read or read.startswith("0001"):
+            raise EngineError(str(answer.get("message") or "the engine has no sample of the container"))
+        sample: Mapping[str, Any] = answer
+        return sample
+
+    def events(self, since: float | str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Open the stream of events of containers, networks and volumes since a time (inclusive).
+
+        `since` is in seconds since the epoch, as a number or in the form `seconds.nanoseconds`. The iterator
+        ends when the engine or a proxy closes the stream.
+
+        Raises EngineUnavailableError if the stream can't be opened or breaks.
+        """
+        text = since if isinstance(since, str) else f"{since:.9f}"
+        return self._open_events(text)
+
+    @asynccontextmanager
+    async def _open_events(self, since: str) -> AsyncIterator[AsyncIterator[Event]]:
+        if self._stream is None:
+            raise EngineUnavailableError("not connected")
+        params = {"since": since, "filters": json.dumps({"type": list(_WATCHED_KINDS)})}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_seconds)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._options.call_seconds):
+                response = await self._stream._do_query("events", "GET", params=params, timeout=timeout)  # noqa: SLF001 - see the module
+        except aiodocker.DockerError as error:
+            raise _translated(error) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise EngineUnavailableError(_reason(error)) from None
+        finally:
+            self._observe("events", time.monotonic() - started)
+        try:
+            yield _events_of(response.content)
+        finally:
+            response.close()
+
+    def _client(self) -> aiodocker.Docker:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_seconds)
+        try:
+            return aiodocker.Docker(url=self._options.host or None, timeout=timeout)
+        except AssertionError:
+            # aiodocker found neither DOCKER_HOST nor a socket; the engine may come later.
+            return aiodocker.Docker(url=DEFAULT_HOST, timeout=timeout)
+        except (
+            ValueError,
+            OSError,
+            aiodocker.DockerContextInvalidError,
+            aiodocker.DockerContextTLSError,
+        ) as error:
+            self.up = False
+            raise EngineUnavailableError(_reason(error)) from None
+
+    async def _get(  # noqa: PLR0913 - the parameters of a request
+        self,
+        path: str,
+        endpoint: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        versioned: bool = True,
+        text: bool = False,
+    ) -> Any:
+        client = self._calls
+        if client is None:
+            raise EngineUnavailableError("not connected")
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds or self._options.call_seconds):
+                response = await client._do_query(path, "GET", params=params, versioned_api=versioned)  # noqa: SLF001 - see the module
+                try:
+                    answer = await (response.text() if text else response.json(content_type=None))
+                finally:
+                    response.release()
+        except aiodocker.DockerError as error:
+            self.up = error.status < _SERVER_ERROR
+            raise _translated(error) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.up = False
+            raise EngineUnavailableError(_reason(error)) from None
+        except (ValueError, KeyError) as error:
+            self.up = True
+            raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
+        finally:
+            self._observe(endpoint, time.monotonic() - started)
+        self.up = True
+        return answer
+
+
+def negotiate(newest: str, oldest: str) -> str:
+    """The API version to speak with an engine: the newest that both know.
+
+    Raises EngineError if the engine's range has nothing in common with what is known here.
+    """
+    try:
+        top = _version(newest)
+        floor = _version(oldest) if oldest else (1, 0)
+    except ValueError:
+        raise EngineError(f"the engine's API version {newest!r} to {oldest!r} can't be read") from None
+    chosen = min(top, _NEWEST_API)
+    # An engine that refuses all that is known here is a newer one; what is read has been stable for years.
+    chosen = max(chosen, floor)
+    return f"{chosen[0]}.{chosen[1]}"
+
+
+async def _events_of(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
+    pending = b""
+    try:
+        async for chunk in content.iter_any():
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield _event(line)
+            if len(pending) > _LONGEST_EVENT_BYTES:
+                raise EngineUnavailableError("an event of more than 16 MiB")
+    except (aiohttp.ClientError, OSError) as error:
+        raise EngineUnavailableError(_reason(error)) from None
+
+
+def _event(line: bytes) -> Event:
+    try:
+        return parse_event(json.loads(line))
+    except (ValueError, EngineAnswerError) as error:
+        raise EngineUnavailableError(f"an event that can't be read: {_reason(error)}") from None
+
+
+class _answers:  # noqa: N801 - reads as a keyword
+    """Turn whatever a strange answer makes the parsers raise into EngineError."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (EngineAnswerError, TypeError, ValueError, KeyError, AttributeError)):
+            raise EngineError(f"the engine's answer can't be read: {_reason(error)}") from error
+
+
+def _translated(error: aiodocker.DockerError) -> EngineError:
+    message = " ".join(str(error.message).split())
+    if error.status == _NOT_FOUND:
+        return NotFoundError(message)
+    if error.status == 900:  # noqa: PLR2004 - aiodocker's number for a failed connection
+        return EngineUnavailableError(message)
+    return EngineError(f"{error.status}: {message}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def _usual_host() -> str:
+    return os.environ.get("DOCKER_HOST") or DEFAULT_HOST

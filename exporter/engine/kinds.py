@@ -1,0 +1,190 @@
+"""List and watch of one kind of object: keeps its part of the inventory equal to the engine's.
+
+It is level-triggered: an event only marks an object dirty, and a dirty object is fetched again and replaced or
+removed. So events that come twice, late or out of order do no harm. Each kind has a task of its own: the list
+of volumes can hang for a minute behind a dead plugin (moby: volume/drivers/proxy.go), and containers must not
+wait for it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from exporter.engine.api import EngineError, EngineUnavailableError, NotFoundError
+from exporter.logs import get_logger
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Objects(Generic[T]):
+    """How the objects of one kind are listed, fetched, compared and kept.
+
+    `listed_whole` says that a list's entries lack nothing, so that the first list needs no call per object.
+    """
+
+    kind: str
+    list_all: Callable[[], Awaitable[list[T]]]
+    fetch: Callable[[str], Awaitable[T]]
+    key: Callable[[T], str]
+    same: Callable[[T, T], bool]
+    known: Callable[[], Mapping[str, T]]
+    put: Callable[[T], None]
+    remove: Callable[[str], None]
+    listed: Callable[[], None]
+    listed_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times in seconds, and how many calls may be under way for one kind."""
+
+    debounce_seconds: float = 0.05
+    resync_seconds: float = 300.0
+    settle_seconds: float = 1.0
+    parallel_calls: int = 16
+
+
+class KindWatch(Generic[T]):
+    """Keeps the objects of one kind."""
+
+    def __init__(self, objects: Objects[T], drift: Counter[str], pace: Pace) -> None:
+        self._objects = objects
+        self._drift = drift
+        self._pace = pace
+        self._dirty: set[str] = set()
+        self._work = asyncio.Event()
+        self._touched: dict[str, int] = {}
+        self._clock = 0
+        self._list_wanted = True
+
+    def touch(self, key: str) -> None:
+        """Mark an object dirty, because an event named it."""
+        self._clock += 1
+        self._touched[key] = self._clock
+        self._dirty.add(key)
+        self._work.set()
+
+    def relist(self) -> None:
+        """Ask for a full list, because an event or a reopened stream left it open what changed."""
+        self._list_wanted = True
+        self._work.set()
+
+    async def run(self) -> None:
+        """Follow the engine until it is gone.
+
+        Raises EngineUnavailableError when it is.
+        """
+        self.relist()
+        while True:
+            if self._list_wanted:
+                self._list_wanted = False
+                await self._apply_list()
+            else:
+                await self._check_list()
+            await self._follow(self._pace.resync_seconds)
+
+    async def _follow(self, seconds: float) -> None:
+        """Fetch dirty objects until a full list is wanted, or for a time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._list_wanted:
+                    await self._work.wait()
+                    await asyncio.sleep(self._pace.debounce_seconds)
+                    await self._fetch_dirty()
+        except TimeoutError:
+            return
+
+    async def _fetch_dirty(self) -> None:
+        self._work.clear()
+        dirty, self._dirty = self._dirty, set()
+        fetched = False
+        try:
+            await self._fetch_each(dirty)
+            fetched = True
+        finally:
+            if not fetched:
+                # The engine went away or the time is up: what was not fetched stays dirty.
+                self._dirty |= dirty
+                self._work.set()
+
+    async def _apply_list(self) -> None:
+        """List all objects and take over what differs, except where an event came while the list was made."""
+        start = self._clock
+        listed = await self._list()
+        if listed is None:
+            return
+        changed = self._differing(listed, start)
+        if self._objects.listed_whole:
+            for key in changed:
+                if key in listed:
+                    self._objects.put(listed[key])
+                else:
+                    self._objects.remove(key)
+        else:
+            await self._fetch_each(changed)
+        self._objects.listed()
+
+    async def _check_list(self) -> None:
+        """List all objects, and correct and count what differs although no event told of it."""
+        start = self._clock
+        self._touched = {key: when for key, when in self._touched.items() if key in self._dirty}
+        listed = await self._list()
+        if listed is None:
+            return
+        suspects = self._differing(listed, start)
+        if not suspects:
+            return
+        # The events of changes just before the list may still be on their way.
+        await self._follow(self._pace.settle_seconds)
+        for key in suspects:
+            if self._touched.get(key, 0) <= start and await self._fetch(key):
+                self._drift[self._objects.kind] += 1
+                get_logger().warning("inventory corrected", kind=self._objects.kind, object=key)
+
+    async def _list(self) -> dict[str, T] | None:
+        try:
+            return {self._objects.key(item): item for item in await self._objects.list_all()}
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            get_logger().warning("engine can't list", kind=self._objects.kind, reason=str(error))
+            return None
+
+    def _differing(self, listed: Mapping[str, T], start: int) -> list[str]:
+        known = self._objects.known()
+        differing = [
+            key for key, item in listed.items() if key not in known or not self._objects.same(known[key], item)
+        ]
+        differing += [key for key in known if key not in listed]
+        return [key for key in differing if self._touched.get(key, 0) <= start]
+
+    async def _fetch_each(self, keys: Iterable[str]) -> None:
+        queue = iter(list(keys))
+
+        async def worker() -> None:
+            for key in queue:
+                await self._fetch(key)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._pace.parallel_calls):
+                group.create_task(worker(), name=f"fetch {self._objects.kind} {number}")
+
+    async def _fetch(self, key: str) -> bool:
+        """Fetch one object again; True if that changed what is known of it."""
+        before = self._objects.known().get(key)
+        try:
+            item = await self._objects.fetch(key)
+        except NotFoundError:
+            self._objects.remove(key)
+            return before is not None
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            # One object that the engine can't tell of (a broken driver) must not hide the others.
+            get_logger().debug("engine can't tell", kind=self._objects.kind, object=key, reason=str(error))
+            return False
+        self._objects.put(item)
+        return before != item

@@ -1,0 +1,1 @@
+"""The metric catalogue and the page: rendering that knows nothing of Docker."""

@@ -1,0 +1,99 @@
+"""Renders samples to the bytes of a metrics page, in the two exposition formats.
+
+The sample lines are the same in both: only the comments differ. Series are text that exists already (see
+`samples`), so a page is one join of names, label sets and numbers. Formats:
+https://prometheus.io/docs/instrumenting/exposition_formats/ and
+https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
+"""
+
+import gzip
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from exporter.metrics.catalogue import Family, Kind
+from exporter.metrics.samples import FamilySamples, LabelSet
+
+
+class Format(StrEnum):
+    """The exposition formats by their content type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+_END = b"# EOF\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    family: Family
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A snapshot of all samples; it is rendered once however many scrapers ask for it."""
+
+    sections: tuple[_Section, ...]
+    series: int
+    _bytes: dict[Format, bytes] = field(default_factory=dict)
+    _compressed: dict[Format, bytes] = field(default_factory=dict)
+
+    def in_format(self, form: Format) -> bytes:
+        """The page's bytes in UTF-8."""
+        rendered = self._bytes.get(form)
+        if rendered is None:
+            parts = []
+            for section in self.sections:
+                parts.append(_comments(section.family, form))
+                parts.append(section.lines)
+            rendered = "".join(parts).encode("utf-8", errors="replace")
+            if form is Format.OPENMETRICS:
+                rendered += _END
+            self._bytes[form] = rendered
+        return rendered
+
+    def compressed(self, form: Format) -> bytes:
+        """The page's bytes, compressed with gzip at its fastest: 17 ms for 9 MB, better spent in a thread."""
+        compressed = self._compressed.get(form)
+        if compressed is None:
+            compressed = self._compressed[form] = gzip.compress(self.in_format(form), compresslevel=1, mtime=0)
+        return compressed
+
+
+def make_page(samples: Iterable[FamilySamples]) -> Page:
+    """Render samples; families without samples are left out, and each family stands once, as the formats demand.
+
+    Raises ValueError if a family comes twice.
+    """
+    sections: dict[Family, _Section] = {}
+    series = 0
+    for family, values in samples:
+        if family in sections:
+            raise ValueError(f"{family.name} comes from two collectors")
+        lines = [_line(family.name, labels, value) for labels, value in values]
+        if lines:
+            sections[family] = _Section(family, "".join(lines))
+            series += len(lines)
+    return Page(tuple(sections.values()), series)
+
+
+def _line(name: str, labels: LabelSet, value: float) -> str:
+    if value.__class__ is int:
+        return f"{name}{labels}{value}\n"
+    if math.isinf(value):
+        return f"{name}{labels}{'+Inf' if value > 0 else '-Inf'}\n"
+    return f"{name}{labels}{float(value)!r}\n"
+
+
+def _comments(family: Family, form: Format) -> str:
+    name, text = family.name, family.help.replace("\\", r"\\").replace("\n", r"\n")
+    if form is Format.TEXT:
+        return f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n"
+    if family.kind is Kind.COUNTER:
+        name = name.removesuffix("_total")
+    text = text.replace('"', r"\"")
+    unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
+    return f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n{unit}"

@@ -1,0 +1,47 @@
+"""What a collector hands to the page: families with samples, their label sets escaped once and kept."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NewType, Protocol
+
+from exporter.metrics.catalogue import Family
+
+LabelSet = NewType("LabelSet", str)
+"""A rendered label set with its trailing space, such as `{network="app"} `; it holds nothing unescaped.
+
+The text is the same for all families of one object, so a collector makes it once for an object and reuses it
+for each family and page: a page of 80,000 samples is then a join of strings that exist already.
+"""
+
+Sample = tuple[LabelSet, int | float]
+FamilySamples = tuple[Family, Iterable[Sample]]
+
+NO_LABELS = LabelSet(" ")
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def label_set(names: Sequence[str], values: Sequence[str], *, suffix: str = "") -> LabelSet:
+    r"""Render a label set, with `\`, `"` and line feed escaped as the exposition formats demand.
+
+    `suffix` is what a histogram's series carry behind the family's name: `_bucket`, `_count` or `_sum`.
+
+    Raises ValueError if there are not as many values as names.
+    """
+    if not names:
+        return LabelSet(f"{suffix} ")
+    pairs = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True))
+    return LabelSet(f"{suffix}{{{pairs}}} ")
+
+
+class Collector(Protocol):
+    """A part that has something to say on the page."""
+
+    @property
+    def name(self) -> str:
+        """The value of the label `collector` and of the flag `--collector.NAME`."""
+
+    def samples(self) -> Iterator[FamilySamples]:
+        """Its families with their samples, each family once, from what it knows now: no I/O, no waiting.
+
+        A value that is not known is left out; it is never -1, 0 or NaN.
+        """

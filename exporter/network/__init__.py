@@ -1,0 +1,1 @@
+"""Traffic: reading counters, attributing them to Docker networks, and summing them up."""

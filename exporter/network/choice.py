@@ -1,0 +1,45 @@
+"""Which source of counters to use, decided by what is seen, with the reason in words."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.inventory.inventory import Inventory
+from exporter.inventory.model import Container
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A source by its name, and why."""
+
+    source: Literal["procfs", "engine"]
+    reason: str
+
+
+def choose_source(
+    wanted: Literal["auto", "procfs", "engine"],
+    inventory: Inventory,
+    sees: Callable[[Container], bool],
+    kernel: str | None = None,
+) -> Choice:
+    """Choose: procfs where it shows the containers' processes, otherwise the engine's stats API.
+
+    While no container runs, the engine's kernel tells whether its host is this one. `kernel` is the release
+    of the kernel here, by default the real one.
+    """
+    if wanted != "auto":
+        return Choice(wanted, f"--network.source={wanted}")
+    running = [container for container in inventory.containers.values() if container.is_running]
+    if any(sees(container) for container in running):
+        return Choice("procfs", "the containers' processes are seen in /proc")
+    if running:
+        return Choice(
+            "engine",
+            "the containers' processes are not seen in /proc: the engine is remote, or the exporter runs without "
+            "the host's process namespace",
+        )
+    engine = inventory.engine
+    if engine is not None and engine.kernel and engine.kernel != (kernel or os.uname().release):
+        return Choice("engine", "the engine runs on another kernel than the exporter")
+    return Choice("procfs", "no container runs yet, and the engine's kernel is the one here")

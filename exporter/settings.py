@@ -1,0 +1,303 @@
+"""Every flag with its environment variable, default, help and check; nothing else reads the command line."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliPositionalArg,
+    CliToggleFlag,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+DEFAULT_PORT = 10420
+"""Ports 9100 to 9999 are all allocated in Prometheus' list of exporters."""
+
+ENVIRONMENT_PREFIX = "NETVOL_"
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_DURATION_PARTS.pattern})+")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>\d{1,5})")
+_LAST_PORT = 65535
+
+
+class UsageError(Exception):
+    """Unusable flags or environment; the message is one line for the user."""
+
+
+class Duration(float):
+    """A duration in seconds that reads and prints itself as `1m30s`."""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read `5s`, `1m30s`, `100ms`, `2h`, `1d` or plain seconds.
+
+        Raises PydanticCustomError, which names the allowed forms, for anything else, also for a negative one.
+        """
+        text = str(value).strip()
+        if re.fullmatch(r"\d+(?:\.\d+)?", text):
+            return cls(float(text))
+        if _DURATION.fullmatch(text):
+            return cls(sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PARTS.findall(text)))
+        raise PydanticCustomError("duration", "a duration such as 5s, 1m30s or 100ms, or seconds")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)
+
+    def __str__(self) -> str:
+        rest, text = round(self * 1000), ""
+        for unit in ("d", "h", "m", "s", "ms"):
+            count, rest = divmod(rest, round(_SECONDS[unit] * 1000))
+            text += f"{count}{unit}" if count else ""
+        return text or "0s"
+
+    __repr__ = __str__
+
+
+class ListenAddress(str):
+    """`HOST:PORT`, `[IPV6]:PORT` or `:PORT` for all addresses of the host."""
+
+    __slots__ = ("host", "port")
+
+    host: str | None
+    port: int
+
+    def __new__(cls, value: str) -> Self:
+        """Raise PydanticCustomError, which names the allowed forms, if it is no address."""
+        match = _ADDRESS.fullmatch(value.strip())
+        if match is None or not 0 <= int(match["port"]) <= _LAST_PORT:
+            raise PydanticCustomError("address", "HOST:PORT, [IPV6]:PORT or :PORT, the port from 0 to 65535")
+        address = super().__new__(cls, value.strip())
+        address.host = match["ipv6"] or match["host"] or None
+        address.port = int(match["port"])
+        return address
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WebSettings(_Section):
+    """Where and how the page is served."""
+
+    listen_address: list[ListenAddress] = Field(
+        default=[ListenAddress(f":{DEFAULT_PORT}")],
+        min_length=1,
+        description="Address to listen on; repeatable.",
+    )
+    telemetry_path: str = Field(
+        default="/metrics", pattern=r"^/[A-Za-z0-9/._-]*$", description="Path of the metrics page."
+    )
+
+
+class EngineSettings(_Section):
+    """How the Docker engine is reached."""
+
+    host: str = Field(
+        default="",
+        description="The engine's address: unix://PATH, tcp://HOST:PORT or ssh://USER@HOST; "
+        "by default what the docker client would use (DOCKER_HOST, context, /var/run/docker.sock).",
+    )
+
+
+class PollSettings(_Section):
+    """How often counters are read."""
+
+    interval: Duration = Field(
+        default=Duration(5), ge=0.1, description="Time between two reads of the traffic counters."
+    )
+
+
+class VolumeSettings(_Section):
+    """How volumes are measured."""
+
+    interval: Duration = Field(
+        default=Duration(60),
+        ge=1,
+        description="Time between two measurements of volumes that are cheap to measure.",
+    )
+
+
+class PathSettings(_Section):
+    """Where the host's file systems are seen."""
+
+    procfs: Path = Field(default=Path("/proc"), description="Where the host's /proc is.")
+    rootfs: Path = Field(default=Path("/"), description="Where the host's / is.")
+
+
+class NetworkSettings(_Section):
+    """Where traffic counters come from."""
+
+    source: Literal["auto", "procfs", "engine"] = Field(
+        default="auto",
+        description="Source of traffic counters: the containers' /proc (exact, costs the engine nothing), the "
+        "engine's stats API (remote engines), or the better one that works.",
+    )
+
+
+class LogSettings(_Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warn", "error"] = Field(
+        default="info", description="Least severe level that is logged."
+    )
+    format: Literal["logfmt", "json"] = Field(default="logfmt", description="Form of the log lines.")
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a list may be written with commas as well as in JSON."""
+
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+            return [item.strip() for item in value.split(",")]
+        return super().decode_complex_value(field_name, field, value)
+
+
+class Settings(BaseSettings):
+    """Prometheus exporter for Docker networks and volumes.
+
+    Each flag is also an environment variable: --poll.interval is NETVOL_POLL_INTERVAL. A flag wins.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        cli_prog_name="netvol-exporter",
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_use_class_docs_for_groups=True,
+        cli_exit_on_error=False,
+    )
+
+    command: CliPositionalArg[Literal["serve", "check"]] = Field(
+        default="serve",
+        description="serve: run the exporter. check: print what can and can't be seen from here, and why.",
+    )
+    once: CliToggleFlag[bool] = Field(default=False, description="Print the page once and exit.")
+    version: CliToggleFlag[bool] = Field(default=False, description="Print the version and exit.")
+    web: WebSettings = WebSettings()
+    engine: EngineSettings = EngineSettings()
+    poll: PollSettings = PollSettings()
+    network: NetworkSettings = NetworkSettings()
+    volume: VolumeSettings = VolumeSettings()
+    path: PathSettings = PathSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's protocol
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take flags first, then the environment; no files."""
+        return init_settings, _Environment(settings_cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag as the user writes it, for checks and for the documentation."""
+
+    name: str
+    help: str
+    default: str
+    repeatable: bool
+
+
+def flags() -> dict[str, Flag]:
+    """All flags that have an environment variable, by that variable's name."""
+    found: dict[str, Flag] = {}
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        for option, what in model.model_fields.items():
+            repeatable = get_origin(what.annotation) is list
+            default = ", ".join(map(str, what.default)) if repeatable else str(what.default)
+            found[f"{ENVIRONMENT_PREFIX}{section}_{option}".upper()] = Flag(
+                f"--{section}.{option.replace('_', '-')}", what.description or "", default, repeatable
+            )
+    return found
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from flags and environment.
+
+    Raises UsageError with one line that names the flag, the value and what is allowed. `--help` prints and
+    raises SystemExit(0).
+    """
+    known = {variable: flag.name for variable, flag in flags().items()}
+    for name in environment:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            raise UsageError(f"unknown environment variable {name}; allowed are {', '.join(sorted(known))}")
+    try:
+        return CliApp.run(Settings, cli_args=_quoted_lists(arguments))
+    except ValidationError as error:
+        raise UsageError(_sentence(error, known)) from None
+    except SettingsError as error:
+        raise UsageError(_first_line(error)) from None
+
+
+def _quoted_lists(arguments: Sequence[str]) -> list[str]:
+    """Write the values of repeatable flags as JSON, since `[::1]:80` and `a,b` are one value each here."""
+    repeatable = {flag.name for flag in flags().values() if flag.repeatable}
+    quoted: list[str] = []
+    for argument in arguments:
+        flag, separator, value = argument.partition("=")
+        if separator and flag in repeatable:
+            quoted.append(f"{flag}={json.dumps([value])}")
+        elif quoted and quoted[-1] in repeatable:
+            quoted.append(json.dumps([argument]))
+        else:
+            quoted.append(argument)
+    return quoted
+
+
+def _sentence(error: ValidationError, known: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    variable = ENVIRONMENT_PREFIX + "_".join(path).upper()
+    flag = known.get(variable)
+    subject = f"{flag} (or {variable})" if flag else ".".join(path)
+    return f"{subject}: {first['input']!r} is not allowed; allowed: {_allowed(first)}"
+
+
+def _allowed(error: Any) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "literal_error":
+            return str(context["expected"]).replace("'", "")
+        case "greater_than_equal":
+            limit = context["ge"]
+            return f"{limit if isinstance(limit, int) else Duration(limit)} or more"
+        case "string_pattern_mismatch":
+            return f"text that matches {context['pattern']}"
+        case _:
+            return str(error["msg"])
+
+
+def _first_line(error: SettingsError) -> str:
+    text = str(error.__cause__ or error).strip().splitlines()[0]
+    return text.removeprefix("error parsing CLI: ")

@@ -1,0 +1,1 @@
+"""Volumes: what they use, what they may use, and who uses them."""

@@ -1,0 +1,118 @@
+"""The exporter's side of the walker: asks, waits no longer than allowed, and replaces a walker that hangs."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from exporter.volume import walker
+
+_LONGEST_ANSWER_BYTES = 65536
+
+
+class MeasureError(Exception):
+    """A path can't be measured; `reason` is the value of the metric's label, the message is for the log."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Size and free space of a file system. `available_bytes` is what unprivileged processes may use."""
+
+    size_bytes: int
+    free_bytes: int
+    available_bytes: int
+    inodes: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a walk found, and how long it took."""
+
+    used_bytes: int
+    inodes_used: int
+    seconds: float
+
+
+class Walker:
+    """One child process, started when it is needed first, and again after it died or was killed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    async def space(self, path: str, timeout_seconds: float) -> Space:
+        """Ask the file system of a path for its space.
+
+        Raises MeasureError with the reason missing, permission, io, timeout or died.
+        """
+        found = await self._ask("space", path, timeout_seconds)
+        return Space(**{name: int(found[name]) for name in Space.__slots__})
+
+    async def usage(self, path: str, timeout_seconds: float) -> Measurement:
+        """Walk a directory. Raises MeasureError like `space`."""
+        found = await self._ask("usage", path, timeout_seconds)
+        return Measurement(int(found["used_bytes"]), int(found["inodes_used"]), float(found["seconds"]))
+
+    async def close(self) -> None:
+        """Kill the child, whatever it is doing; one that hangs in the kernel is left to it."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await process.wait()
+
+    async def _ask(
+        self, operation: Literal["space", "usage"], path: str, timeout_seconds: float
+    ) -> dict[str, Any]:
+        async with self._turn:
+            answered = False
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    found = await self._exchange(json.dumps({"operation": operation, "path": path}))
+                answered = True
+            except TimeoutError:
+                raise MeasureError("timeout", f"not measured within {timeout_seconds:g} s") from None
+            finally:
+                if not answered:
+                    # Its answer would come too late, for a question that nobody asks any more.
+                    await self.close()
+        if "error" in found:
+            raise MeasureError(str(found["error"]), str(found.get("message")))
+        return found
+
+    async def _exchange(self, line: str) -> dict[str, Any]:
+        process = self._process
+        if process is None:
+            process = self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                walker.__file__,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_LONGEST_ANSWER_BYTES,
+            )
+        if process.stdin is None or process.stdout is None:
+            raise MeasureError("died", "the walker has no pipes")
+        try:
+            process.stdin.write(line.encode() + b"\n")
+            await process.stdin.drain()
+            found: dict[str, Any] = json.loads(await process.stdout.readline())
+        except (OSError, ValueError):
+            raise MeasureError("died", f"walker {self._name} ended while it measured") from None
+        return found

@@ -1,0 +1,1 @@
+"""The HTTP side: the metrics page, health and the status page."""

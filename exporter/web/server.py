@@ -1,0 +1,125 @@
+"""The HTTP server: the metrics page, health, readiness and the status page; GET and HEAD only."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+from exporter import __version__
+from exporter.logs import get_logger
+from exporter.metrics.negotiation import accepts_gzip, choose_format
+from exporter.metrics.page import Page
+from exporter.settings import ListenAddress, WebSettings
+from exporter.web.status import StatusRow, render_status
+
+_SMALLEST_COMPRESSED_BYTES = 1024
+_LARGEST_ON_LOOP_BYTES = 65536
+_SHUTDOWN_SECONDS = 1.5
+
+
+class Site(Protocol):
+    """What there is to serve."""
+
+    async def page(self) -> Page:
+        """The metrics page, fresh enough for a scrape."""
+
+    def ready(self) -> bool:
+        """Whether the first full inventory and poll are done."""
+
+    def status(self) -> Sequence[StatusRow]:
+        """What a person wants to know at a glance."""
+
+
+class ListenError(Exception):
+    """An address can't be listened on; the message names it, the reason and the flag."""
+
+
+class Server:
+    """Serves one site on all its addresses."""
+
+    def __init__(self, settings: WebSettings, site: Site, count: Callable[[str], None]) -> None:
+        """`count` is called with the HTTP status of each answer to a request for the metrics page."""
+        self._settings = settings
+        self._site = site
+        self._count = count
+
+    async def run(self, started: Callable[[Sequence[str]], None] = lambda _urls: None) -> None:
+        """Serve until cancelled; scrapes that are under way then are still answered.
+
+        `started` is called with the addresses of the metrics page once all are listened on.
+
+        Raises ListenError if one can't be.
+        """
+        application = web.Application()
+        application.router.add_get(self._settings.telemetry_path, self._metrics)
+        application.router.add_get("/-/healthy", self._healthy)
+        application.router.add_get("/-/ready", self._ready)
+        if self._settings.telemetry_path != "/":
+            application.router.add_get("/", self._status)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            urls = [
+                _url(address.host, await _listen(runner, address), self._settings.telemetry_path)
+                for address in self._settings.listen_address
+            ]
+            started(urls)
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        page = await self._site.page()
+        form = choose_format(request.headers.get("Accept", ""))
+        body = page.in_format(form)
+        headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+        if len(body) >= _SMALLEST_COMPRESSED_BYTES and accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            large = len(body) > _LARGEST_ON_LOOP_BYTES
+            body = await asyncio.to_thread(page.compressed, form) if large else page.compressed(form)
+            headers["Content-Encoding"] = "gzip"
+        self._count("200")
+        return web.Response(body=body, headers=headers)
+
+    async def _healthy(self, _request: web.Request) -> web.Response:
+        return web.Response(text="The exporter is healthy.\n")
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        if self._site.ready():
+            return web.Response(text="The exporter is ready.\n")
+        return web.Response(
+            status=503, text="Not ready: waiting for the engine's first full inventory and poll.\n"
+        )
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        text = render_status(__version__, self._settings.telemetry_path, self._site.status())
+        return web.Response(
+            text=text,
+            content_type="text/html",
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+
+def log_addresses(urls: Sequence[str]) -> None:
+    """Say where to look."""
+    for url in urls:
+        get_logger().info("serving metrics", url=url)
+
+
+async def _listen(runner: web.AppRunner, address: ListenAddress) -> int:
+    """Listen, and return the port: the one asked for, or the one that the system chose for port 0."""
+    try:
+        await web.TCPSite(runner, address.host, address.port).start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ListenError(
+            f"can't listen on {address}: {reason}; choose another address with --web.listen-address"
+        ) from None
+    port: int = runner.addresses[-1][1]
+    return port
+
+
+def _url(host: str | None, port: int, path: str) -> str:
+    if host in (None, "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "localhost"
+    return f"http://{f'[{host}]' if host and ':' in host else host}:{port}{path}"

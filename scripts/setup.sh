@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Sets up what a command needs: a virtual environment with the locked dependencies, and for the tests programs
+# from the distribution. Usage: setup.sh run|dev|test
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:?run, dev or test}
+
+lack() {
+    echo "netvol-exporter: $1" >&2
+    exit 1
+}
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+apt_install() {
+    command -v apt-get >/dev/null || lack "please install: $* (this is no Debian or Ubuntu)"
+    is_root || lack "please install with 'sudo apt-get install $*', or run this as root"
+    echo "installing from the distribution: $*" >&2
+    # Debian's packages start their services; here only the programs are wanted.
+    local policy=/usr/sbin/policy-rc.d made=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        made=yes
+    fi
+    local status=0
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } \
+        >.build/apt.log 2>&1 || status=$?
+    [ -z "$made" ] || rm -f "$policy"
+    [ "$status" = 0 ] || { tail -20 .build/apt.log >&2; lack "apt-get could not install $*"; }
+}
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+virtual_environment() {
+    local requirements=requirements/$1.txt stamp=.venv/.$1-installed
+    # A copied or moved checkout has an environment that points elsewhere.
+    [ -x .venv/bin/python ] && [ "$(cat .venv/.place 2>/dev/null)" = "$PWD" ] || rm -rf .venv
+    if [ -e "$stamp" ] && cmp -s "$requirements" "$stamp"; then
+        return
+    fi
+    local python
+    python=$(find_python) || { apt_install python3 python3-venv; python=$(find_python) || lack "Python 3.11 or newer is needed"; }
+    if [ ! -d .venv ]; then
+        echo "making the virtual environment .venv" >&2
+        "$python" -m venv .venv 2>/dev/null || { rm -rf .venv; apt_install python3-venv; "$python" -m venv .venv; }
+        pwd >.venv/.place
+    fi
+    echo "installing the locked dependencies ($requirements)" >&2
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
+    if [ "$1" = dev ]; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    fi
+    cp "$requirements" "$stamp"
+}
+
+programs() {
+    # program:package, where the name of the program tells whether the package is there
+    local wanted=(
+        dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2
+        iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils
+    )
+    local missing=() pair
+    for pair in "${wanted[@]}"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} = 0 ] || apt_install $(printf '%s\n' "${missing[@]}" | sort -u)
+}
+
+mkdir -p .build
+case $what in
+    run) virtual_environment runtime ;;
+    dev) virtual_environment dev ;;
+    lint)
+        virtual_environment dev
+        command -v promtool >/dev/null || apt_install prometheus
+        ;;
+    test)
+        virtual_environment dev
+        programs
+        is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
+        ;;
+    *) lack "setup.sh run|dev|lint|test" ;;
+esac

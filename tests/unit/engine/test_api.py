@@ -1,0 +1,154 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exporter.engine.api import (
+    Engine,
+    EngineError,
+    EngineOptions,
+    EngineUnavailableError,
+    NotFoundError,
+    negotiate,
+)
+from tests.harness.fake_engine import FakeEngine
+
+
+@pytest.fixture
+async def engine(fake_engine: FakeEngine) -> AsyncIterator[Engine]:
+    engine = Engine(EngineOptions(host=fake_engine.host, call_seconds=0.5, ping_seconds=0.3))
+    await engine.connect()
+    yield engine
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("newest", "oldest", "chosen"),
+    [
+        ("1.41", "1.12", "1.41"),
+        ("1.55", "1.40", "1.51"),
+        ("1.51", "1.24", "1.51"),
+        ("1.60", "1.55", "1.55"),
+        ("1.41", "", "1.41"),
+    ],
+)
+def test_the_newest_version_that_both_know_is_spoken(newest: str, oldest: str, chosen: str) -> None:
+    assert negotiate(newest, oldest) == chosen
+
+
+def test_a_version_that_is_no_version_is_refused() -> None:
+    with pytest.raises(EngineError, match="can't be read"):
+        negotiate("next", "")
+
+
+async def test_an_engine_is_connected_to_and_known_to_be_up(fake_engine: FakeEngine, engine: Engine) -> None:
+    assert engine.up
+    info, now = await engine.connect()
+    assert info.version == "fake"
+    assert now > 1_700_000_000
+
+
+async def test_calls_carry_the_negotiated_version(fake_engine: FakeEngine) -> None:
+    fake_engine.api_version = "1.99"
+    engine = Engine(EngineOptions(host=fake_engine.host))
+    info, _ = await engine.connect()
+    assert info.api_version == "1.51"
+    await engine.close()
+
+
+async def test_an_object_that_is_gone_is_not_found_and_the_engine_is_up(engine: Engine) -> None:
+    with pytest.raises(NotFoundError):
+        await engine.container("gone")
+    with pytest.raises(NotFoundError):
+        await engine.volume("a/../b?c#d")
+    assert engine.up
+
+
+async def test_an_engine_that_is_away_is_unavailable_with_its_address(socket_path: Path) -> None:
+    engine = Engine(EngineOptions(host=f"unix://{socket_path}"))
+    with pytest.raises(EngineUnavailableError, match="Cannot connect"):
+        await engine.connect()
+    assert not engine.up
+    await engine.close()
+
+
+async def test_a_frozen_engine_is_given_up_after_the_time_out(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.stalled["_ping"] = asyncio.Event()
+    with pytest.raises(EngineUnavailableError, match="no answer in time"):
+        await engine.ping()
+    assert not engine.up
+    fake_engine.stalled["_ping"].set()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (500, '{"message": "driver failed"}', "500: driver failed"),
+        (500, "{}", "can't be read"),
+        (200, "{half", "can't be read"),
+        (200, "[]", "can't be read"),
+        (200, '{"Volumes": [{"Driver": "local"}]}', "can't be read"),
+    ],
+)
+async def test_nonsense_is_one_line_and_no_crash(
+    fake_engine: FakeEngine, engine: Engine, status: int, body: str, message: str
+) -> None:
+    fake_engine.failing["volumes"] = (status, body)
+    with pytest.raises(EngineError, match=message) as error:
+        await engine.list_volumes()
+    assert "\n" not in str(error.value)
+
+
+async def test_an_error_in_the_guise_of_a_sample_is_no_sample(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.failing["containers/c/stats"] = (200, '{"message": "link not found"}')
+    with pytest.raises(EngineError, match="link not found"):
+        await engine.stats("c")
+    fake_engine.failing["containers/c/stats"] = (200, '{"read": "0001-01-01T00:00:00Z"}')
+    with pytest.raises(EngineError, match="no sample"):
+        await engine.stats("c")
+
+
+async def test_events_are_replayed_and_followed(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.emit("container", "start", "c1")
+    async with asyncio.timeout(5), engine.events(0.0) as events:
+        assert (await anext(events)).actor == "c1"
+        fake_engine.emit("volume", "create", "v")
+        assert (await anext(events)).actor == "v"
+        fake_engine.cut_streams()
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
+async def test_an_event_of_a_megabyte_is_read(fake_engine: FakeEngine, engine: Engine) -> None:
+    async with asyncio.timeout(5), engine.events(0.0) as events:
+        fake_engine.emit("container", "start", "c", label="x" * 1_000_000)
+        assert len((await anext(events)).attributes["label"]) == 1_000_000
+
+
+async def test_a_stream_that_turns_to_nonsense_is_unavailable(fake_engine: FakeEngine, engine: Engine) -> None:
+    async with asyncio.timeout(5), engine.events(0.0) as events:
+        fake_engine.streams[0].put_nowait(b"{half\n")
+        with pytest.raises(EngineUnavailableError, match="event that can't be read"):
+            await anext(events)
+
+
+async def test_only_volumes_are_asked_for_in_disk_usage(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.add_volume("data")
+    assert await engine.volume_usage() == {"data": 7}
+    assert fake_engine.requests[-1] == "system/df?type=volume"
+
+
+async def test_durations_of_calls_are_told(fake_engine: FakeEngine) -> None:
+    seen: list[str] = []
+    engine = Engine(EngineOptions(host=fake_engine.host), lambda endpoint, _seconds: seen.append(endpoint))
+    await engine.connect()
+    await engine.list_containers()
+    await engine.close()
+    assert seen == ["version", "info", "containers"]
+
+
+async def test_an_unusable_address_is_told_in_one_line() -> None:
+    engine = Engine(EngineOptions(host="carrier-pigeon"))
+    with pytest.raises(EngineUnavailableError, match="Missing protocol scheme"):
+        await engine.connect()

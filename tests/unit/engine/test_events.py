@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.engine.events import Affected, Ledger, action_of, affected_by
+from exporter.engine.parse import Event, parse_event
+
+SECOND = 1_000_000_000
+
+
+def event(number: int, action: str = "start", kind: str = "container") -> Event:
+    return Event(kind, action, f"id{number}", number * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("action", "label"),
+    [
+        ("health_status: healthy", "health_status"),
+        ("exec_create: /bin/sh -c true", "exec"),
+        ("exec_start: ls", "exec"),
+        ("exec_die", "exec"),
+        ("top", "exec"),
+        ("start", "start"),
+    ],
+)
+def test_an_action_is_counted_without_its_particulars(action: str, label: str) -> None:
+    assert action_of(Event("container", action, "c", 1)) == label
+
+
+def test_a_start_makes_its_container_dirty() -> None:
+    assert affected_by(Event("container", "start", "c", 1)) == Affected((("container", "c"),))
+
+
+def test_a_health_check_changes_nothing() -> None:
+    assert affected_by(Event("container", "exec_start: true", "c", 1)) == Affected()
+
+
+def test_connecting_makes_the_network_and_the_container_dirty() -> None:
+    connect = Event("network", "connect", "n", 1, attributes={"container": "c"})
+    assert affected_by(connect).objects == (("network", "n"), ("container", "c"))
+
+
+def test_a_prune_makes_all_objects_of_its_kind_dirty_since_20_10_names_none() -> None:
+    assert affected_by(Event("volume", "prune", "", 1)).everything == "volume"
+
+
+def test_a_swarm_wide_network_event_makes_all_networks_dirty() -> None:
+    assert affected_by(Event("network", "create", "n", 1, scope="swarm")).everything == "network"
+
+
+def test_events_of_other_kinds_change_nothing() -> None:
+    assert affected_by(Event("image", "pull", "i", 1)) == Affected()
+
+
+def test_every_event_is_counted_once_also_when_it_is_replayed() -> None:
+    lines = (Path(__file__).parent / "fixtures" / "events_20_10.jsonl").read_text().splitlines()
+    events = [parse_event(json.loads(line)) for line in lines]
+    ledger = Ledger()
+    ledger.reopened()
+    accepted = [ledger.accept(item) for item in events]
+    assert all(accepted)
+    ledger.reopened()
+    assert not any(ledger.accept(item) for item in events)
+    assert ledger.counts.total() == len(events)
+    assert ledger.gaps == 0
+
+
+def test_a_stream_resumes_two_seconds_before_its_last_event() -> None:
+    ledger = Ledger()
+    assert ledger.resume_point(1.5) == "1.500000000"
+    ledger.accept(event(10))
+    assert ledger.resume_point(1.5) == "8.000000000"
+
+
+def test_a_replay_that_starts_after_the_last_event_seen_is_a_gap() -> None:
+    ledger = Ledger()
+    ledger.accept(event(1))
+    ledger.reopened()
+    ledger.accept(event(300))
+    assert ledger.gaps == 1
+    ledger.accept(event(301))
+    assert ledger.gaps == 1
+
+
+def test_a_replay_with_the_last_event_seen_is_no_gap() -> None:
+    ledger = Ledger()
+    ledger.accept(event(1))
+    ledger.accept(event(2))
+    ledger.reopened()
+    for number in (1, 2, 3):
+        ledger.accept(event(number))
+    assert ledger.gaps == 0
+
+
+def test_a_restarted_engine_that_replays_nothing_leaves_a_gap() -> None:
+    ledger = Ledger()
+    ledger.accept(event(1))
+    ledger.reopened()
+    assert ledger.replay_ended()
+    assert ledger.gaps == 1
+    assert not ledger.replay_ended()
+
+
+def test_a_first_opening_awaits_nothing() -> None:
+    ledger = Ledger()
+    ledger.reopened()
+    assert not ledger.replay_ended()
+
+
+def test_out_of_memory_events_are_counted_by_container() -> None:
+    ledger = Ledger()
+    ledger.accept(event(1, "oom"))
+    assert ledger.out_of_memory == {"id1": 1}
+
+
+def test_unheard_of_actions_cannot_grow_the_page_without_bound() -> None:
+    ledger = Ledger()
+    for number in range(1000):
+        ledger.accept(event(number, f"novelty{number}"))
+    assert len(ledger.counts) <= 201
+    assert ledger.counts.total() == 1000

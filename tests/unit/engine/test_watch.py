@@ -1,0 +1,196 @@
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from exporter import logs
+from exporter.engine.api import Engine, EngineOptions
+from exporter.engine.kinds import Pace
+from exporter.engine.watch import Watch, WatchOptions
+from exporter.inventory.inventory import Inventory
+from tests.harness.fake_engine import FakeEngine
+from tests.harness.wait import eventually_async
+
+OPTIONS = WatchOptions(
+    first_retry_seconds=0.02,
+    last_retry_seconds=0.1,
+    heartbeat_seconds=0.2,
+    replay_seconds=0.1,
+    pace=Pace(debounce_seconds=0.01, resync_seconds=0.3, settle_seconds=0.1),
+)
+
+
+@dataclass
+class Watched:
+    watch: Watch
+    inventory: Inventory
+    engine: Engine
+
+    def names(self) -> set[str]:
+        return {container.name for container in self.inventory.containers.values()}
+
+
+@asynccontextmanager
+async def watching(fake: FakeEngine) -> AsyncIterator[Watched]:
+    engine = Engine(EngineOptions(host=fake.host, call_seconds=0.5, ping_seconds=0.2, connect_seconds=0.5))
+    inventory = Inventory()
+    watch = Watch(engine, inventory, OPTIONS)
+    task = asyncio.get_running_loop().create_task(watch.run())
+    try:
+        yield Watched(watch, inventory, engine)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await engine.close()
+        assert task.cancelled(), task.exception()
+
+
+async def complete(watched: Watched) -> None:
+    await eventually_async(lambda: watched.inventory.complete and watched.inventory.volumes_listed, "inventory")
+
+
+async def test_all_objects_are_listed_and_followed(fake_engine: FakeEngine) -> None:
+    web = fake_engine.add_container("web")
+    fake_engine.add_network("app")
+    fake_engine.add_volume("data")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        assert watched.names() == {"web"}
+        assert set(watched.inventory.volumes) == {"data"}
+        shop = fake_engine.add_container("shop")
+        fake_engine.emit("container", "start", shop)
+        await eventually_async(lambda: watched.names() == {"web", "shop"}, "the new container")
+        fake_engine.containers[shop]["Name"] = "/store"
+        fake_engine.emit("container", "rename", shop)
+        await eventually_async(lambda: watched.names() == {"web", "store"}, "the new name")
+        del fake_engine.containers[web]
+        fake_engine.emit("container", "destroy", web)
+        await eventually_async(lambda: watched.names() == {"store"}, "the container gone")
+        assert watched.watch.ledger.counts["container", "start"] == 1
+        assert watched.watch.drift.total() == 0
+
+
+async def test_an_engine_that_comes_late_is_picked_up(fake_engine: FakeEngine) -> None:
+    await fake_engine.stop()
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine) as watched:
+        await asyncio.sleep(0.3)
+        assert not watched.engine.up
+        assert stream.getvalue().count("engine unreachable") == 1
+        await fake_engine.start()
+        await complete(watched)
+        assert watched.engine.up
+        assert stream.getvalue().count("engine connected") == 1
+
+
+async def test_a_restarted_engine_is_followed_again_and_what_changed_meanwhile_is_seen(
+    fake_engine: FakeEngine,
+) -> None:
+    web = fake_engine.add_container("web")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.emit("container", "start", web)
+        await eventually_async(lambda: watched.watch.ledger.counts.total() == 1, "the event")
+        await fake_engine.stop()
+        await eventually_async(lambda: not watched.engine.up, "the engine seen away")
+        assert watched.names() == {"web"}
+        del fake_engine.containers[web]
+        fake_engine.add_container("other")
+        fake_engine.ring = []
+        await fake_engine.start()
+        await eventually_async(lambda: watched.names() == {"other"}, "the new inventory")
+        await eventually_async(lambda: watched.watch.ledger.gaps == 1, "the gap, since the ring was lost")
+        assert watched.watch.drift.total() == 0
+
+
+async def test_an_idle_stream_that_a_proxy_cuts_is_reopened_and_no_event_is_lost_or_doubled(
+    fake_engine: FakeEngine,
+) -> None:
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        for number in range(20):
+            fake_engine.emit("volume", "create", f"v{number}")
+            if number % 5 == 4:
+                openings = watched.watch.stream_openings
+                fake_engine.cut_streams()
+                fake_engine.emit("volume", "create", f"while-closed-{number}")
+                await eventually_async(lambda o=openings: watched.watch.stream_openings > o, "reopened")  # type: ignore[misc]
+        await eventually_async(lambda: watched.watch.ledger.counts["volume", "create"] == 24, "all events")
+        await asyncio.sleep(0.2)
+        assert watched.watch.ledger.counts["volume", "create"] == 24
+        assert watched.watch.ledger.gaps == 0
+        assert watched.engine.up
+
+
+async def test_a_frozen_engine_is_noticed_and_its_thaw_too(fake_engine: FakeEngine) -> None:
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        for path in ("_ping", "version", "info"):
+            fake_engine.stalled[path] = asyncio.Event()
+        await eventually_async(lambda: not watched.engine.up, "the engine seen frozen", 3)
+        for stalled in fake_engine.stalled.values():
+            stalled.set()
+        fake_engine.stalled.clear()
+        await eventually_async(lambda: watched.engine.up and watched.watch.stream_connected, "the thaw", 3)
+
+
+async def test_a_list_of_volumes_that_hangs_holds_up_nothing_else(fake_engine: FakeEngine) -> None:
+    fake_engine.stalled["volumes"] = asyncio.Event()
+    async with watching(fake_engine) as watched:
+        await eventually_async(lambda: watched.inventory.complete, "containers and networks")
+        assert not watched.inventory.volumes_listed
+        web = fake_engine.add_container("web")
+        fake_engine.emit("container", "start", web)
+        await eventually_async(lambda: watched.names() == {"web"}, "the container")
+        fake_engine.stalled["volumes"].set()
+        await complete(watched)
+
+
+async def test_a_change_without_event_is_corrected_by_the_resync_and_counted(fake_engine: FakeEngine) -> None:
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.add_network("silent")
+        await eventually_async(lambda: watched.watch.drift["network"] == 1, "the drift", 3)
+        assert {network.name for network in watched.inventory.networks.values()} == {"silent"}
+
+
+async def test_a_volume_whose_directory_changes_is_no_drift(fake_engine: FakeEngine) -> None:
+    fake_engine.add_volume("data", CreatedAt="2024-01-01T00:00:00Z")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.volumes["data"]["CreatedAt"] = "2025-01-01T00:00:00Z"
+        await asyncio.sleep(1)
+        assert watched.watch.drift.total() == 0
+
+
+async def test_a_prune_that_names_nobody_relists(fake_engine: FakeEngine) -> None:
+    fake_engine.add_volume("data")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.volumes.clear()
+        fake_engine.emit("volume", "prune", "")
+        await eventually_async(lambda: not watched.inventory.volumes, "the volumes gone")
+
+
+async def test_one_object_that_the_engine_cannot_tell_of_does_not_hide_the_others(fake_engine: FakeEngine) -> None:
+    bad = fake_engine.add_container("bad")
+    fake_engine.add_container("good")
+    fake_engine.failing[f"containers/{bad}/json"] = (500, '{"message": "driver failed"}')
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        assert watched.names() == {"good"}
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_a_proxy_that_forbids_events_is_told_once(fake_engine: FakeEngine, status: int) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    fake_engine.failing["events"] = (status, '{"message": "not allowed"}')
+    async with watching(fake_engine):
+        await eventually_async(lambda: "not allowed" in stream.getvalue(), "the log line")
+        await asyncio.sleep(0.3)
+        assert stream.getvalue().count("not allowed") == 1

@@ -1,0 +1,151 @@
+from collections.abc import Sequence
+
+import pytest
+
+from exporter.inventory.inventory import Inventory
+from exporter.inventory.model import Container, Endpoint, Network
+from exporter.metrics.page import Format, make_page
+from exporter.metrics.runner import CollectorError
+from exporter.network.accounting import Reading
+from exporter.network.collector import NetworkCollector
+from exporter.network.counters import InterfaceCounters
+from exporter.network.source import namespace_key
+
+
+class FakeSource:
+    name = "fake"
+    fast = True
+
+    def __init__(self, *, counts_errors: bool = True) -> None:
+        self.counts_errors = counts_errors
+        self.readings: list[Reading] = []
+        self.failure: CollectorError | None = None
+
+    async def read(self, owners: Sequence[Container], inventory: Inventory) -> list[Reading]:
+        if self.failure:
+            raise self.failure
+        return self.readings
+
+    async def close(self) -> None:
+        pass
+
+
+def container(name: str = "web", *networks: str, mode: str = "app", pid: int = 3) -> Container:
+    endpoints = tuple(Endpoint(n, n, f"e{n}", ipv4="10.0.0.2", mac_address="02:00") for n in networks or ("net1",))
+    return Container(
+        f"id-{name}", name, "x", "running", pid=pid, started_at=1.0, network_mode=mode, endpoints=endpoints
+    )
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    inventory = Inventory()
+    inventory.put_network(
+        Network("net1", "app", "bridge", created_at=5.0, options={"com.docker.network.driver.mtu": "1400"})
+    )
+    inventory.put_network(Network("hostnet", "host", "host"))
+    inventory.put_container(container())
+    inventory.mark_listed("container")
+    inventory.mark_listed("network")
+    return inventory
+
+
+def page(collector: NetworkCollector) -> str:
+    return make_page(collector.samples()).in_format(Format.TEXT).decode()
+
+
+def reading(received: int, **networks: str) -> Reading:
+    return Reading(
+        namespace_key(container()), {"eth0": InterfaceCounters(received, 1, 2)}, networks, born_watched=True
+    )
+
+
+async def test_traffic_is_told_by_network_name_and_by_container(inventory: Inventory) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_network_receive_bytes_total{network="app"} 700\n' in text
+    assert 'docker_container_network_receive_bytes_total{container="web",network="app"} 700\n' in text
+    assert 'docker_network_info{network="app",network_id="net1",driver="bridge"' in text
+    assert 'mtu="1400"' in text
+    assert 'interface="eth0",ip_address="10.0.0.2"' in text
+
+
+async def test_an_unattributed_interface_is_in_no_network_s_total_and_is_counted(inventory: Inventory) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700)]
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_network_receive_bytes_total{network="app"} 0\n' in text
+    assert 'docker_container_network_receive_bytes_total{container="web",network=""} 700\n' in text
+    assert "netvol_exporter_unattributed_interfaces 1\n" in text
+
+
+async def test_the_host_network_counts_containers_and_no_traffic(inventory: Inventory) -> None:
+    inventory.put_container(container("hosted", "hostnet", mode="host"))
+    collector = NetworkCollector(inventory)
+    await collector.poll(FakeSource())
+    text = page(collector)
+    assert 'docker_network_containers{network="host"} 1\n' in text
+    assert 'docker_network_receive_bytes_total{network="host"}' not in text
+
+
+async def test_errors_that_a_source_cannot_tell_are_absent_and_not_zero(inventory: Inventory) -> None:
+    source, collector = FakeSource(counts_errors=False), NetworkCollector(inventory)
+    source.readings = [reading(1, eth0="net1")]
+    await collector.poll(source)
+    assert "_errors_total" not in page(collector)
+    assert "packets_dropped_total" in page(collector)
+
+
+async def test_what_is_gone_is_gone_from_the_page_at_once_and_the_total_stays(inventory: Inventory) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    inventory.remove_container("id-web")
+    text = page(collector)
+    assert 'container="web"' not in text
+    assert 'docker_network_receive_bytes_total{network="app"} 700\n' in text
+    inventory.remove_network("net1")
+    assert "app" not in page(collector)
+
+
+async def test_a_renamed_container_shows_its_new_name_with_the_next_poll(inventory: Inventory) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    renamed = container()
+    inventory.put_container(
+        Container(
+            renamed.id,
+            "shop",
+            "x",
+            "running",
+            pid=3,
+            started_at=1.0,
+            network_mode="app",
+            endpoints=renamed.endpoints,
+        )
+    )
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_container_network_receive_bytes_total{container="shop",network="app"} 700\n' in text
+    assert 'docker_network_receive_bytes_total{network="app"} 700\n' in text
+    assert '"web"' not in text
+
+
+async def test_a_source_that_fails_leaves_totals_and_no_old_counters(inventory: Inventory) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    source.failure = CollectorError("away")
+    with pytest.raises(CollectorError):
+        await collector.poll(source)
+    text = page(collector)
+    assert "docker_container_network_receive_bytes_total" not in text
+    assert 'docker_network_receive_bytes_total{network="app"} 700\n' in text
+
+
+def test_before_the_first_inventory_nothing_is_claimed() -> None:
+    assert page(NetworkCollector(Inventory())) == ""

@@ -1,0 +1,166 @@
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.inventory.inventory import Inventory
+from exporter.inventory.model import Container, Endpoint
+from exporter.network.procfs import ProcfsSource, parse_net_dev, raise_descriptor_limit, start_ticks
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ID = "c" * 64
+
+
+def fake_process(procfs: Path, pid: int = 7, *, container: str = ID, start: int = 10**12) -> Path:
+    process = procfs / str(pid)
+    (process / "net").mkdir(parents=True)
+    (process / "cgroup").write_text(f"0::/docker/{container}\n")
+    (process / "stat").write_text(f"{pid} (a (b) c) " + " ".join(["S", *["0"] * 18, str(start), "0"]))
+    for name in ("dev", "route", "if_inet6"):
+        (process / "net" / name).write_bytes((FIXTURES / f"multi_homed_{name}.txt").read_bytes())
+    return process
+
+
+def container(pid: int = 7, *networks: tuple[str, str, int]) -> Container:
+    endpoints = networks or (("n1", "172.18.0.2", 16), ("n6", "172.30.0.129", 24))
+    return Container(
+        ID,
+        "web",
+        "x",
+        "running",
+        pid=pid,
+        started_at=1.0,
+        endpoints=tuple(
+            Endpoint(n, n, f"e{n}", ipv4=ip, ipv4_prefix_length=prefix) for n, ip, prefix in endpoints
+        ),
+    )
+
+
+def test_counters_of_a_real_namespace_are_read_without_the_loopback() -> None:
+    interfaces = parse_net_dev((FIXTURES / "multi_homed_dev.txt").read_bytes())
+    assert set(interfaces) == {"eth1", "eth2"}
+    assert interfaces["eth2"].receive_bytes == 300
+    assert interfaces["eth2"].transmit_bytes == 196
+    assert interfaces["eth2"].transmit_packets == 2
+
+
+@given(st.binary())
+def test_a_counter_file_of_any_form_raises_nothing(text: bytes) -> None:
+    parse_net_dev(text)
+
+
+@given(st.integers(0, 600))
+def test_a_truncated_counter_file_gives_only_whole_lines(length: int) -> None:
+    whole = (FIXTURES / "multi_homed_dev.txt").read_bytes()
+    parsed = parse_net_dev(whole[:length])
+    full = parse_net_dev(whole)
+    assert {name: c for name, c in parsed.items() if name in full} == {name: full[name] for name in parsed}
+
+
+def test_more_columns_than_today_do_no_harm() -> None:
+    text = b"h\nh\n  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18\n"
+    assert parse_net_dev(text)["eth0"].transmit_dropped == 12
+
+
+def test_the_start_of_a_process_is_read_past_any_command_name() -> None:
+    assert start_ticks(b"7 (x) y) z) " + b" ".join([b"S", *[b"0"] * 18, b"4711", b"0"])) == 4711
+    with pytest.raises(ValueError, match="stat"):
+        start_ticks(b"7 (x)")
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[ProcfsSource]:
+    source = ProcfsSource(tmp_path)
+    yield source
+    await source.close()
+
+
+async def test_a_namespace_is_read_and_attributed(source: ProcfsSource, tmp_path: Path) -> None:
+    fake_process(tmp_path)
+    [reading] = await source.read([container()], Inventory())
+    assert reading.networks == {"eth1": "n1", "eth2": "n6"}
+    assert reading.interfaces["eth1"].receive_bytes == 646
+    assert reading.born_watched
+
+
+async def test_a_quiet_namespace_gives_the_very_same_reading(source: ProcfsSource, tmp_path: Path) -> None:
+    fake_process(tmp_path)
+    owner = container()
+    [first] = await source.read([owner], Inventory())
+    [second] = await source.read([owner], Inventory())
+    assert first is second
+
+
+async def test_a_process_that_is_not_the_container_s_is_never_read(source: ProcfsSource, tmp_path: Path) -> None:
+    fake_process(tmp_path, container="d" * 64)
+    assert await source.read([container()], Inventory()) == []
+    assert not source.sees(container())
+
+
+async def test_a_process_older_than_the_exporter_does_not_count_from_zero(
+    source: ProcfsSource, tmp_path: Path
+) -> None:
+    fake_process(tmp_path, start=1)
+    [reading] = await source.read([container()], Inventory())
+    assert not reading.born_watched
+
+
+async def test_a_container_that_vanished_is_left_out(source: ProcfsSource, tmp_path: Path) -> None:
+    process = fake_process(tmp_path)
+    owner = container()
+    await source.read([owner], Inventory())
+    process.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "net" / "dev").unlink()
+    assert await source.read([owner], Inventory()) == []
+    assert await source.read([container(99)], Inventory()) == []
+
+
+async def test_an_interface_keeps_its_network_when_the_container_changes_its_routes(
+    source: ProcfsSource, tmp_path: Path
+) -> None:
+    process = fake_process(tmp_path)
+    owner = container()
+    await source.read([owner], Inventory())
+    (process / "net" / "route").write_text("Iface Destination Gateway Flags RefCnt Use Metric Mask\n")
+    text = (process / "net" / "dev").read_text()
+    (process / "net" / "dev").write_text(text + "  tun0: 5 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n")
+    [reading] = await source.read([owner], Inventory())
+    assert reading.networks == {"eth1": "n1", "eth2": "n6"}
+    assert "tun0" in reading.interfaces
+
+
+async def test_an_interface_that_is_given_to_another_network_follows_the_endpoints(
+    source: ProcfsSource, tmp_path: Path
+) -> None:
+    fake_process(tmp_path)
+    await source.read([container(7, ("n1", "172.18.0.2", 16))], Inventory())
+    [reading] = await source.read([container(7, ("other", "172.18.0.2", 16))], Inventory())
+    assert reading.networks["eth1"] == "other"
+
+
+async def test_descriptors_are_given_back_when_containers_leave(source: ProcfsSource, tmp_path: Path) -> None:
+    for pid in range(10, 40):
+        fake_process(tmp_path, pid)
+    before = len(os.listdir("/proc/self/fd"))
+    await source.read([container(pid) for pid in range(10, 40)], Inventory())
+    assert len(os.listdir("/proc/self/fd")) == before + 30
+    await source.read([], Inventory())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_nothing_is_read_through_the_descriptor_of_a_dead_process(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    descriptor = os.open(f"/proc/{child.pid}", os.O_RDONLY | os.O_DIRECTORY)
+    child.communicate(b"\n")
+    with pytest.raises((FileNotFoundError, ProcessLookupError)):
+        os.open("net/dev", os.O_RDONLY, dir_fd=descriptor)
+    os.close(descriptor)
+
+
+def test_as_many_descriptors_are_allowed_as_the_system_lets_us_have() -> None:
+    raise_descriptor_limit()

@@ -1,0 +1,101 @@
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from exporter.metrics.catalogue import ENGINE_UP, VOLUME_USED_BYTES
+from exporter.metrics.page import Page, make_page
+from exporter.metrics.samples import NO_LABELS, label_set
+from exporter.settings import ListenAddress, WebSettings
+from exporter.web.server import ListenError, Server
+from exporter.web.status import StatusRow
+
+
+class FakeSite:
+    is_ready = False
+
+    async def page(self) -> Page:
+        volumes = [(label_set(("volume",), (f"v{number}",)), number) for number in range(3000)]
+        return make_page([(ENGINE_UP, [(NO_LABELS, 1)]), (VOLUME_USED_BYTES, volumes)])
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def status(self) -> Sequence[StatusRow]:
+        return [StatusRow("Docker engine", "here", healthy=True)]
+
+
+@asynccontextmanager
+async def serving(
+    site: FakeSite, counts: list[str] | None = None
+) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    settings = WebSettings(listen_address=[ListenAddress("127.0.0.1:0")])
+    started: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+    server = Server(settings, site, (counts if counts is not None else []).append)
+    task = asyncio.get_running_loop().create_task(server.run(started.set_result))
+    try:
+        [url] = await started
+        async with aiohttp.ClientSession(auto_decompress=False) as client:
+            yield url.removesuffix("/metrics"), client
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_the_page_is_served_as_text_and_counted() -> None:
+    counts: list[str] = []
+    async with (
+        serving(FakeSite(), counts) as (url, client),
+        client.get(f"{url}/metrics", headers={"Accept-Encoding": ""}) as answer,
+    ):
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert b"docker_engine_up 1\n" in await answer.read()
+    assert counts == ["200"]
+
+
+async def test_prometheus_gets_openmetrics_compressed() -> None:
+    headers = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
+    async with serving(FakeSite()) as (url, client), client.get(f"{url}/metrics", headers=headers) as answer:
+        assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(await answer.read()).endswith(b"# EOF\n")
+
+
+async def test_it_is_healthy_at_once_and_ready_when_the_site_is() -> None:
+    site = FakeSite()
+    async with serving(site) as (url, client):
+        async with client.get(f"{url}/-/healthy") as answer:
+            assert answer.status == 200
+        async with client.get(f"{url}/-/ready") as answer:
+            assert answer.status == 503
+            assert "waiting for the engine" in await answer.text()
+        site.is_ready = True
+        async with client.get(f"{url}/-/ready") as answer:
+            assert answer.status == 200
+
+
+async def test_a_person_sees_the_status_page() -> None:
+    async with serving(FakeSite()) as (url, client), client.get(f"{url}/") as answer:
+        assert answer.content_type == "text/html"
+        assert "Docker engine" in await answer.text()
+
+
+async def test_nothing_can_be_posted() -> None:
+    async with serving(FakeSite()) as (url, client), client.post(f"{url}/metrics") as answer:
+        assert answer.status == 405
+
+
+async def test_an_address_in_use_is_named_with_the_flag() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = Server(
+            WebSettings(listen_address=[ListenAddress(f"127.0.0.1:{port}")]), FakeSite(), lambda _: None
+        )
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: .* --web.listen-address"):
+            await server.run()
