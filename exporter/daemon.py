@@ -30,6 +30,9 @@ from exporter.web.status import StatusRow
 SCRAPE_FRESHNESS_SECONDS = 1.0
 """A scrape that finds counters older than this polls first, where that takes milliseconds."""
 
+CHANGE_FRESHNESS_SECONDS = 0.1
+"""Likewise, where containers or networks changed since: they are to be seen at once."""
+
 _PAGE_SECONDS = 0.2
 _ENGINE_SOURCE_SECONDS = 10.0
 _VOLUME_LIST_PATIENCE_SECONDS = 5.0
@@ -120,7 +123,8 @@ class Daemon:
         async with self._rendering:
             if self._page is None or time.monotonic() - self._page_at > _PAGE_SECONDS:
                 if self._network.polled_at is not None and self._source().fast:
-                    await self._poll(SCRAPE_FRESHNESS_SECONDS)
+                    changed = self._network.polled_generation != self._inventory.generation
+                    await self._poll(CHANGE_FRESHNESS_SECONDS if changed else SCRAPE_FRESHNESS_SECONDS)
                 await asyncio.to_thread(self._instruments.read_process)
                 self._page = make_page(self._samples())
                 self._page_at = time.monotonic()

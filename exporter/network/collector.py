@@ -68,6 +68,8 @@ class NetworkCollector:
         self._attachment_samples: list[Sample] | None = None
         self.polled_at: float | None = None
         """When the last poll was taken, by the monotonic clock; None before the first."""
+        self.polled_generation = -1
+        """The inventory's generation that the last poll was taken of."""
 
     async def poll(self, source: CounterSource) -> None:
         """Read all counters once and take them into the accounts.
@@ -75,6 +77,7 @@ class NetworkCollector:
         Raises CollectorError if the source can't be read.
         """
         self._follow_inventory()
+        generation = self._generation
         try:
             readings = await source.read(self._owners, self._inventory)
         except CollectorError:
@@ -85,7 +88,7 @@ class NetworkCollector:
         now = self._clock()
         self._errors_known = source.counts_errors
         self._take(readings)
-        self.polled_at = now
+        self.polled_at, self.polled_generation = now, generation
         self._rates.poll(
             now,
             {

@@ -1,0 +1,58 @@
+import shutil
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from tests.harness.engine import PrivateEngine, clean_leftovers
+from tests.harness.exporter import ExporterProcess
+
+PROGRAMS = {
+    "dockerd": "docker.io",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "busybox": "busybox-static",
+    "ip": "iproute2",
+    "chromium": "chromium",
+}
+
+
+@pytest.fixture(scope="session")
+def private_engine() -> Iterator[PrivateEngine]:
+    missing = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    assert not missing, f"the tests need more programs: apt-get install {' '.join(sorted(missing))}"
+    clean_leftovers()
+    engine = PrivateEngine()
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.remove()
+
+
+@pytest.fixture
+def engine(private_engine: PrivateEngine) -> Iterator[PrivateEngine]:
+    """The engine, empty before and after."""
+    yield private_engine
+    client = private_engine.client()
+    for container in client.containers.list(all=True, ignore_removed=True):
+        container.remove(force=True, v=True)
+    for network in client.networks.list():
+        if network.name not in ("bridge", "host", "none"):
+            network.remove()
+    for volume in client.volumes.list():
+        volume.remove(force=True)
+    client.close()
+
+
+@pytest.fixture
+def client(engine: PrivateEngine) -> Iterator[docker.DockerClient]:
+    client = engine.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def exporter(engine: PrivateEngine) -> Iterator[ExporterProcess]:
+    with ExporterProcess(f"--engine.host={engine.host}", "--volume.interval=1s") as process:
+        yield process
