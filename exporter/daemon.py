@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from exporter.engine.api import Engine, EngineOptions
 from exporter.engine.collector import EngineCollector
 from exporter.engine.watch import Watch
 from exporter.inventory.inventory import Inventory
+from exporter.inventory.visibility import NameFilter, Visibility
 from exporter.logs import get_logger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.page import Format, Page, make_page
@@ -22,7 +24,7 @@ from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
 from exporter.network.source import CounterSource
-from exporter.settings import Settings
+from exporter.settings import NamePattern, Settings
 from exporter.volume.collector import VolumeCollector, VolumeOptions
 from exporter.web.server import ListenError, Server, log_addresses
 from exporter.web.status import StatusRow
@@ -49,7 +51,8 @@ class Daemon:
         self._inventory = Inventory()
         self._engine = Engine(EngineOptions(host=settings.engine.host), self._instruments.observe_request)
         self._watch = Watch(self._engine, self._inventory)
-        self._network = NetworkCollector(self._inventory)
+        visibility = _visibility(settings)
+        self._network = NetworkCollector(self._inventory, visibility)
         self._volume = VolumeCollector(
             self._inventory,
             VolumeOptions(
@@ -57,9 +60,10 @@ class Daemon:
                 interval_seconds=settings.volume.interval,
             ),
             self._runner.watch,
+            visibility,
         )
         self._collectors: tuple[Collector, ...] = (
-            EngineCollector(self._engine, self._watch, self._inventory),
+            EngineCollector(self._engine, self._watch, self._inventory, visibility),
             self._network,
             self._volume,
             self._instruments,
@@ -222,6 +226,17 @@ class Daemon:
     async def _close(self) -> None:
         await self._procfs.close()
         await self._engine.close()
+
+
+def _visibility(settings: Settings) -> Visibility:
+    def compiled(pattern: NamePattern | None) -> re.Pattern[str] | None:
+        return pattern.compiled if pattern is not None else None
+
+    return Visibility(
+        NameFilter(compiled(settings.network.include), compiled(settings.network.exclude)),
+        NameFilter(compiled(settings.container.include), compiled(settings.container.exclude)),
+        tuple(settings.container.labels),
+    )
 
 
 class _StopRequested(Exception):  # noqa: N818 - no error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, field_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+
+from exporter.inventory.visibility import label_name
 
 DEFAULT_PORT = 10420
 """Ports 9100 to 9999 are all allocated in Prometheus' list of exporters."""
@@ -90,6 +92,31 @@ class ListenAddress(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
+class NamePattern(str):
+    """A regular expression for a whole name."""
+
+    __slots__ = ("compiled",)
+
+    compiled: re.Pattern[str]
+
+    def __new__(cls, value: str) -> Self:
+        """Raise PydanticCustomError, which says where it is wrong, if it is no regular expression."""
+        try:
+            compiled = re.compile(value)
+        except re.error as error:
+            position = "" if error.pos is None else f" at position {error.pos}"
+            raise PydanticCustomError(
+                "pattern", "a regular expression; {why}", {"why": f"{error.msg}{position}"}
+            ) from None
+        pattern = super().__new__(cls, value)
+        pattern.compiled = compiled
+        return pattern
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -143,13 +170,47 @@ class PathSettings(_Section):
 
 
 class NetworkSettings(_Section):
-    """Where traffic counters come from."""
+    """Which networks are shown, and where traffic counters come from."""
 
+    include: NamePattern | None = Field(
+        default=None, description="Show only networks whose whole name matches this regular expression."
+    )
+    exclude: NamePattern | None = Field(
+        default=None, description="Don't show networks whose whole name matches this regular expression."
+    )
     source: Literal["auto", "procfs", "engine"] = Field(
         default="auto",
         description="Source of traffic counters: the containers' /proc (exact, costs the engine nothing), the "
         "engine's stats API (remote engines), or the better one that works.",
     )
+
+
+class ContainerSettings(_Section):
+    """Which containers are shown, and what of them."""
+
+    include: NamePattern | None = Field(
+        default=None,
+        description="Show only containers whose whole name matches this regular expression; the others still "
+        "count in their networks' totals.",
+    )
+    exclude: NamePattern | None = Field(
+        default=None,
+        description="Don't show containers whose whole name matches this regular expression; they still count in "
+        "their networks' totals.",
+    )
+    labels: list[str] = Field(
+        default=[],
+        description="Label of containers that is shown in docker_container_info as label_NAME; repeatable. No "
+        "other is shown.",
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: list[str]) -> list[str]:
+        names = [label_name(label) for label in labels]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("labels", "labels that differ in their letters, digits and underscores")
+        return labels
 
 
 class LogSettings(_Section):
@@ -199,6 +260,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     poll: PollSettings = PollSettings()
     network: NetworkSettings = NetworkSettings()
+    container: ContainerSettings = ContainerSettings()
     volume: VolumeSettings = VolumeSettings()
     path: PathSettings = PathSettings()
     log: LogSettings = LogSettings()
@@ -235,7 +297,7 @@ def flags() -> dict[str, Flag]:
             continue
         for option, what in model.model_fields.items():
             repeatable = get_origin(what.annotation) is list
-            default = ", ".join(map(str, what.default)) if repeatable else str(what.default)
+            default = ", ".join(map(str, what.default)) if repeatable else str(what.default or "")
             found[f"{ENVIRONMENT_PREFIX}{section}_{option}".upper()] = Flag(
                 f"--{section}.{option.replace('_', '-')}", what.description or "", default, repeatable
             )

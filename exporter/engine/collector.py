@@ -7,6 +7,7 @@ from exporter.engine.api import Engine
 from exporter.engine.watch import Watch
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
+from exporter.inventory.visibility import EVERYTHING, Visibility, label_name
 from exporter.metrics.catalogue import (
     CONTAINER_HEALTH,
     CONTAINER_INFO,
@@ -38,10 +39,13 @@ class EngineCollector:
 
     name = "engine"
 
-    def __init__(self, engine: Engine, watch: Watch, inventory: Inventory) -> None:
+    def __init__(
+        self, engine: Engine, watch: Watch, inventory: Inventory, visibility: Visibility = EVERYTHING
+    ) -> None:
         self._engine = engine
         self._watch = watch
         self._inventory = inventory
+        self._visibility = visibility
         self._generation = -1
         self._inventory_samples: list[FamilySamples] = []
 
@@ -70,14 +74,14 @@ class EngineCollector:
             CONTAINER_OOM_EVENTS,
             [
                 (label_set(("container",), (container.name,)), out_of_memory[container.id])
-                for container in self._inventory.containers.values()
+                for container in self._shown()
             ],
         )
 
     def _describe(self) -> Iterator[FamilySamples]:
         yield from self._describe_engine()
-        containers = list(self._inventory.containers.values())
-        yield CONTAINER_INFO, [(_info_labels(container), 1) for container in containers]
+        containers = self._shown()
+        yield CONTAINER_INFO, [(self._info_labels(container), 1) for container in containers]
         yield (
             CONTAINER_STATE,
             [
@@ -97,6 +101,10 @@ class EngineCollector:
         labels = {container.id: label_set(("container",), (container.name,)) for container in containers}
         yield CONTAINER_STARTED, [(labels[c.id], c.started_at) for c in containers if c.started_at]
         yield CONTAINER_RESTARTS, [(labels[c.id], c.restart_count) for c in containers]
+
+    def _shown(self) -> list[Container]:
+        shows = self._visibility.containers.shows
+        return [container for container in self._inventory.containers.values() if shows(container.name)]
 
     def _describe_engine(self) -> Iterator[FamilySamples]:
         info = self._inventory.engine
@@ -119,18 +127,19 @@ class EngineCollector:
             drivers = Counter(volume.driver for volume in self._inventory.volumes.values())
             yield ENGINE_VOLUMES, [(label_set(("driver",), (driver,)), n) for driver, n in drivers.items()]
 
-
-def _info_labels(container: Container) -> LabelSet:
-    labels = container.labels
-    return label_set(
-        CONTAINER_INFO.labels,
-        (
-            container.name,
-            container.id,
-            container.image,
-            labels.get(_COMPOSE_PROJECT, ""),
-            labels.get(_COMPOSE_SERVICE, ""),
-            labels.get(_SWARM_SERVICE, ""),
-            labels.get(_SWARM_TASK, ""),
-        ),
-    )
+    def _info_labels(self, container: Container) -> LabelSet:
+        labels = container.labels
+        allowed = [name for name in self._visibility.container_labels if name in labels]
+        return label_set(
+            (*CONTAINER_INFO.labels, *map(label_name, allowed)),
+            (
+                container.name,
+                container.id,
+                container.image,
+                labels.get(_COMPOSE_PROJECT, ""),
+                labels.get(_COMPOSE_SERVICE, ""),
+                labels.get(_SWARM_SERVICE, ""),
+                labels.get(_SWARM_TASK, ""),
+                *(labels[name] for name in allowed),
+            ),
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Network
+from exporter.inventory.visibility import EVERYTHING, Visibility
 from exporter.metrics.catalogue import (
     CONTAINER_NETWORK_INFO,
     CONTAINER_TRAFFIC,
@@ -55,8 +56,14 @@ class NetworkCollector:
 
     name = "network"
 
-    def __init__(self, inventory: Inventory, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        visibility: Visibility = EVERYTHING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._inventory = inventory
+        self._visibility = visibility
         self._clock = clock
         self._accounting = Accounting()
         self._rates = Rates()
@@ -128,18 +135,18 @@ class NetworkCollector:
 
     def _rows_of(self, reading: Reading) -> list[_Row]:
         container = self._inventory.containers.get(reading.key[0])
-        if container is None:
+        if container is None or not self._visibility.containers.shows(container.name):
             return []
         sums: dict[str, InterfaceCounters] = {}
         for interface, counters in reading.interfaces.items():
             network = reading.networks.get(interface, "")
             before = sums.get(network)
             sums[network] = counters if before is None else _sum(before, counters)
+        names = {network: self._inventory.network_label(network) for network in sums}
         return [
-            _Row(
-                label_set(("container", "network"), (container.name, self._inventory.network_label(network))), sum_
-            )
+            _Row(label_set(("container", "network"), (container.name, names[network])), sum_)
             for network, sum_ in sums.items()
+            if not names[network] or self._visibility.networks.shows(names[network])
         ]
 
     def _totals(self) -> Iterator[FamilySamples]:
@@ -189,10 +196,14 @@ class NetworkCollector:
         return {
             network.id: label_set(("network",), (self._inventory.network_label(network.id),))
             for network in self._networks_with_traffic()
+            if self._shows(network)
         }
 
+    def _shows(self, network: Network) -> bool:
+        return self._visibility.networks.shows(self._inventory.network_label(network.id))
+
     def _describe(self) -> Iterator[FamilySamples]:
-        networks = list(self._inventory.networks.values())
+        networks = [network for network in self._inventory.networks.values() if self._shows(network)]
         labels = {
             network.id: label_set(("network",), (self._inventory.network_label(network.id),))
             for network in networks
@@ -230,16 +241,19 @@ class NetworkCollector:
 
     def _attachments(self) -> Iterator[LabelSet]:
         for container in self._inventory.containers.values():
-            if not container.is_running:
+            if not container.is_running or not self._visibility.containers.shows(container.name):
                 continue
             rows = self._containers.get(namespace_key(container))
             interfaces = {network: name for name, network in rows.reading.networks.items()} if rows else {}
             for endpoint in container.endpoints:
+                name = self._inventory.network_label(endpoint.network_id)
+                if not self._visibility.networks.shows(name):
+                    continue
                 yield label_set(
                     CONTAINER_NETWORK_INFO.labels,
                     (
                         container.name,
-                        self._inventory.network_label(endpoint.network_id),
+                        name,
                         interfaces.get(endpoint.network_id, endpoint.interface_name),
                         endpoint.ipv4,
                         endpoint.ipv6,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Volume
+from exporter.inventory.visibility import EVERYTHING, Visibility
 from exporter.logs import get_logger
 from exporter.metrics.catalogue import (
     FILESYSTEM_AVAILABLE_BYTES,
@@ -81,11 +82,13 @@ class VolumeCollector:
         inventory: Inventory,
         options: VolumeOptions,
         watch: Callable[[str], AbstractContextManager[None]],
+        visibility: Visibility = EVERYTHING,
     ) -> None:
         """`watch` is the runner's: a round that fails becomes a metric and a log line."""
         self._inventory = inventory
         self._options = options
         self._watch = watch
+        self._visibility = visibility
         self._schedule = Schedule(options.interval_seconds, options.max_share)
         self._states: dict[str, _State] = {}
         self._spaces: dict[MountPoint, Space] = {}
@@ -321,6 +324,7 @@ class VolumeCollector:
                 1,
             )
             for container in self._inventory.containers.values()
+            if self._visibility.containers.shows(container.name)
             for mount in container.mounts
             if mount.volume in shown
         ]

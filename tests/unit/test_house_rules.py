@@ -18,7 +18,6 @@ _WITHOUT_OWN_TEST = {"__init__.py", "__main__.py"}
 # Data is tested through what is made of it: the page and the catalogue's own test, and the two whole programs.
 _TESTED_ELSEWHERE = {
     "engine/kinds.py": "unit/engine/test_watch.py",
-    "engine/collector.py": "unit/test_daemon.py",
 }
 
 

@@ -97,3 +97,22 @@ def test_every_flag_has_a_help_text() -> None:
 def test_settings_cannot_be_changed_once_read() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().once = True  # type: ignore[misc]
+
+
+def test_a_bad_expression_is_refused_with_its_position() -> None:
+    message = usage_error("--container.exclude=web(")
+    assert message == (
+        "--container.exclude (or NETVOL_CONTAINER_EXCLUDE): 'web(' is not allowed; "
+        "allowed: a regular expression; missing ), unterminated subpattern at position 3"
+    )
+
+
+def test_an_expression_may_hold_commas_and_brackets() -> None:
+    settings = load(["--network.include=[a-z]{1,3},?"], {})
+    assert settings.network.include is not None
+    assert settings.network.include.compiled.fullmatch("abc,")
+
+
+def test_labels_that_would_become_one_are_refused() -> None:
+    message = usage_error("--container.labels=a.b", "--container.labels=a-b")
+    assert "allowed: labels that differ" in message

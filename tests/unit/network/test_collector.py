@@ -1,9 +1,11 @@
+import re
 from collections.abc import Sequence
 
 import pytest
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint, Network
+from exporter.inventory.visibility import NameFilter, Visibility
 from exporter.metrics.page import Format, make_page
 from exporter.metrics.runner import CollectorError
 from exporter.network.accounting import Reading
@@ -149,3 +151,23 @@ async def test_a_source_that_fails_leaves_totals_and_no_old_counters(inventory: 
 
 def test_before_the_first_inventory_nothing_is_claimed() -> None:
     assert page(NetworkCollector(Inventory())) == ""
+
+
+async def test_an_excluded_container_still_counts_in_its_network_s_total(inventory: Inventory) -> None:
+    visibility = Visibility(containers=NameFilter(exclude=re.compile("web")))
+    source, collector = FakeSource(), NetworkCollector(inventory, visibility)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_network_receive_bytes_total{network="app"} 700\n' in text
+    assert 'docker_network_containers{network="app"} 1\n' in text
+    assert '"web"' not in text
+
+
+async def test_an_excluded_network_is_nowhere(inventory: Inventory) -> None:
+    visibility = Visibility(networks=NameFilter(exclude=re.compile("app|host")))
+    source, collector = FakeSource(), NetworkCollector(inventory, visibility)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    assert '"app"' not in page(collector)
+    assert "docker_network_info" not in page(collector)
