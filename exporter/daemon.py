@@ -24,6 +24,7 @@ from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
 from exporter.network.source import CounterSource
+from exporter.network.tcp import TcpCollector
 from exporter.settings import NamePattern, Settings
 from exporter.volume.collector import VolumeCollector, VolumeOptions
 from exporter.web.server import ListenError, Server, log_addresses
@@ -68,6 +69,9 @@ class Daemon:
             self._volume,
             self._instruments,
         )
+        self._tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
+        if self._tcp is not None:
+            self._collectors = (*self._collectors, self._tcp)
         self._procfs = ProcfsSource(settings.path.procfs)
         self._engine_source = EngineSource(self._engine, time.time())
         self._choice: Choice | None = None
@@ -202,6 +206,9 @@ class Daemon:
                 with self._runner.watch(self._network.name):
                     await self._choose_source()
                     await self._network.poll(self._source())
+                if self._tcp is not None and self._source() is self._procfs:
+                    with self._runner.watch(self._tcp.name):
+                        await self._tcp.poll(self._procfs)
 
     async def _choose_source(self) -> None:
         """Choose anew where the inventory changed; the reads of /proc for it stay off the loop."""

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliDualFlag,
     CliPositionalArg,
     CliToggleFlag,
     EnvSettingsSource,
@@ -213,6 +214,14 @@ class ContainerSettings(_Section):
         return labels
 
 
+class CollectorSettings(_Section):
+    """Which optional collectors run."""
+
+    tcp: CliDualFlag[bool] = Field(
+        default=True, description="TCP segments, retransmissions, overflows and connections of each container."
+    )
+
+
 class LogSettings(_Section):
     """What is logged, to standard error."""
 
@@ -262,6 +271,7 @@ class Settings(BaseSettings):
     network: NetworkSettings = NetworkSettings()
     container: ContainerSettings = ContainerSettings()
     volume: VolumeSettings = VolumeSettings()
+    collector: CollectorSettings = CollectorSettings()
     path: PathSettings = PathSettings()
     log: LogSettings = LogSettings()
 

@@ -139,6 +139,7 @@ def parse_network(json: Any) -> Network:
         created_at=parse_time(network.get("Created")),
         options=_texts(network.get("Options")),
         labels=_texts(network.get("Labels")),
+        ipam_driver=str(ipam.get("Driver") or "default"),
         subnets=tuple(
             Subnet(
                 subnet=str(pool.get("Subnet") or ""),

@@ -99,7 +99,7 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Docker network. `created_at` is in seconds since the epoch."""
+    """A Docker network. `created_at` is in seconds since the epoch; `ipam_driver` gives out its addresses."""
 
     id: str
     name: str
@@ -112,6 +112,7 @@ class Network:
     created_at: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ipam_driver: str = "default"
     subnets: tuple[Subnet, ...] = ()
 
 

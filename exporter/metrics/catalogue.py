@@ -191,6 +191,21 @@ NETWORK_RECEIVE_PEAK, NETWORK_TRANSMIT_PEAK = (
     for direction, way in _DIRECTIONS
 )
 
+NETWORK_ADDRESSES = _family(
+    "docker_network_addresses",
+    Kind.GAUGE,
+    Group.NETWORK,
+    "Addresses that a subnet's pool, or its --ip-range, can give; network and broadcast address are none.",
+    ("network", "subnet"),
+)
+NETWORK_ADDRESSES_USED = _family(
+    "docker_network_addresses_used",
+    Kind.GAUGE,
+    Group.NETWORK,
+    "Addresses of a subnet's pool that are taken: by containers, the gateway and auxiliary addresses.",
+    ("network", "subnet"),
+)
+
 # --- Containers -----------------------------------------------------------------------------------------
 
 CONTAINER_INFO = _family(
@@ -264,6 +279,35 @@ CONTAINER_TRAFFIC = tuple(
     for what, subject in _COUNTED
 )
 """In the order of `NETWORK_TRAFFIC`."""
+
+CONTAINER_TCP_CONNECTIONS = _family(
+    "docker_container_tcp_connections",
+    Kind.GAUGE,
+    Group.CONTAINER,
+    "TCP connections in the container's network namespace: established (with close_wait) and time_wait.",
+    ("container", "state"),
+)
+CONTAINER_TCP_SENT_SEGMENTS = _family(
+    "docker_container_tcp_sent_segments_total",
+    Kind.COUNTER,
+    Group.CONTAINER,
+    "TCP segments sent in the container's network namespace, retransmitted ones included.",
+    ("container",),
+)
+CONTAINER_TCP_RETRANSMITTED_SEGMENTS = _family(
+    "docker_container_tcp_retransmitted_segments_total",
+    Kind.COUNTER,
+    Group.CONTAINER,
+    "TCP segments retransmitted in the container's network namespace.",
+    ("container",),
+)
+CONTAINER_TCP_LISTEN_OVERFLOWS = _family(
+    "docker_container_tcp_listen_overflows_total",
+    Kind.COUNTER,
+    Group.CONTAINER,
+    "Connections dropped because the queue of a listening socket in the container was full.",
+    ("container",),
+)
 
 # --- Volumes --------------------------------------------------------------------------------------------
 

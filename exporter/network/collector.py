@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.inventory.inventory import Inventory
-from exporter.inventory.model import Container, Network
+from exporter.inventory.model import Container, Endpoint, Network
 from exporter.inventory.visibility import EVERYTHING, Visibility
 from exporter.metrics.catalogue import (
     CONTAINER_NETWORK_INFO,
     CONTAINER_TRAFFIC,
     EXPORTER_UNATTRIBUTED_INTERFACES,
+    NETWORK_ADDRESSES,
+    NETWORK_ADDRESSES_USED,
     NETWORK_CONTAINERS,
     NETWORK_CREATED,
     NETWORK_INFO,
@@ -24,6 +26,7 @@ from exporter.metrics.catalogue import (
 from exporter.metrics.runner import CollectorError
 from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, Sample, label_set
 from exporter.network.accounting import Accounting, NamespaceKey, Reading
+from exporter.network.addresses import pools_of
 from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
 from exporter.network.rates import Rates
 from exporter.network.source import CounterSource, namespace_key, namespace_owners
@@ -220,6 +223,20 @@ class NetworkCollector:
             [(labels[network.id], network.created_at) for network in networks if network.created_at],
         )
         yield NETWORK_CONTAINERS, [(labels[network], count) for network, count in attached.items()]
+        yield from self._pools(networks)
+
+    def _pools(self, networks: list[Network]) -> Iterator[FamilySamples]:
+        endpoints: dict[str, list[Endpoint]] = {}
+        for container in self._inventory.containers.values():
+            for endpoint in container.endpoints:
+                endpoints.setdefault(endpoint.network_id, []).append(endpoint)
+        pools = [
+            (label_set(NETWORK_ADDRESSES.labels, (self._inventory.network_label(network.id), pool.subnet)), pool)
+            for network in networks
+            for pool in pools_of(network, endpoints.get(network.id, ()))
+        ]
+        yield NETWORK_ADDRESSES, [(labels, pool.size) for labels, pool in pools]
+        yield NETWORK_ADDRESSES_USED, [(labels, pool.used) for labels, pool in pools]
 
     def _info_labels(self, network: Network) -> LabelSet:
         return label_set(

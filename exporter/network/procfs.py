@@ -10,10 +10,11 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
@@ -27,6 +28,8 @@ from exporter.network.attribution import (
 )
 from exporter.network.counters import InterfaceCounters
 from exporter.network.source import namespace_key
+
+T = TypeVar("T")
 
 _IGNORED = (
     "lo",
@@ -133,6 +136,21 @@ class ProcfsSource:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._read_all, owners, self._gateways)
 
+    async def visit(self, read: Callable[[int], T]) -> dict[str, T]:
+        """Call a function with the open `/proc/<pid>` of each namespace; its results by the container's id.
+
+        Namespaces of which it raises OSError are left out: their containers are gone.
+        """
+
+        def visit_all() -> dict[str, T]:
+            found = {}
+            for key, namespace in self._namespaces.items():
+                with contextlib.suppress(OSError):
+                    found[key[0]] = read(namespace.descriptor)
+            return found
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, visit_all)
+
     async def close(self) -> None:
         """Close all descriptors and end the thread."""
         loop = asyncio.get_running_loop()
@@ -158,9 +176,9 @@ class ProcfsSource:
             return None
         try:
             # Only now is it certain which process this is: the check goes through the descriptor.
-            if owner.id.encode() not in _read_file(descriptor, "cgroup"):
+            if owner.id.encode() not in read_file(descriptor, "cgroup"):
                 raise ProcessLookupError
-            born_watched = start_ticks(_read_file(descriptor, "stat")) >= self._born_ticks
+            born_watched = start_ticks(read_file(descriptor, "stat")) >= self._born_ticks
         except (*_GONE, ValueError):
             os.close(descriptor)
             return None
@@ -175,7 +193,7 @@ class ProcfsSource:
         gateways: Mapping[tuple[int, int], str],
     ) -> Reading | None:
         try:
-            text = _read_file(namespace.descriptor, "net/dev")
+            text = read_file(namespace.descriptor, "net/dev")
         except (*_GONE, OSError):
             return None
         source = (owner.endpoints, gateways)
@@ -242,22 +260,23 @@ def raise_descriptor_limit() -> None:
 
 def _evidence(descriptor: int, interfaces: Sequence[str]) -> Evidence:
     try:
-        routes = parse_routes(_read_file(descriptor, "net/route"))
+        routes = parse_routes(read_file(descriptor, "net/route"))
     except OSError:
         return Evidence()
     addresses: frozenset[tuple[str, str]] = frozenset()
     with contextlib.suppress(OSError):  # there is no such file where the kernel has no IPv6
-        addresses = parse_addresses(_read_file(descriptor, "net/if_inet6"))
+        addresses = parse_addresses(read_file(descriptor, "net/if_inet6"))
     macs = {}
     for name in interfaces:
         # Readable only with CAP_SYS_PTRACE, and a container can hide it: a help, not a need.
         with contextlib.suppress(OSError):
             path = f"root/sys/class/net/{name}/address"
-            macs[name] = _read_file(descriptor, path).decode(errors="replace").strip()
+            macs[name] = read_file(descriptor, path).decode(errors="replace").strip()
     return Evidence(routes, addresses, macs)
 
 
-def _read_file(directory: int, name: str) -> bytes:
+def read_file(directory: int, name: str) -> bytes:
+    """Read a file of `/proc` whole, relative to an open directory. Raises OSError."""
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         text = os.read(descriptor, _READ_BYTES)
