@@ -23,6 +23,7 @@ from exporter.network.choice import Choice, choose_source
 from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
+from exporter.network.rtt import RttCollector
 from exporter.network.source import CounterSource
 from exporter.network.tcp import TcpCollector
 from exporter.settings import NamePattern, Settings
@@ -69,9 +70,11 @@ class Daemon:
             self._volume,
             self._instruments,
         )
-        self._tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
-        if self._tcp is not None:
-            self._collectors = (*self._collectors, self._tcp)
+        tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
+        self._rtt = RttCollector(self._inventory) if settings.collector.rtt else None
+        # What reads the namespaces that the procfs source has open, each poll after it.
+        self._companions = [companion for companion in (tcp, self._rtt) if companion is not None]
+        self._collectors = (*self._collectors, *self._companions)
         self._procfs = ProcfsSource(settings.path.procfs)
         self._engine_source = EngineSource(self._engine, time.time())
         self._choice: Choice | None = None
@@ -206,9 +209,9 @@ class Daemon:
                 with self._runner.watch(self._network.name):
                     await self._choose_source()
                     await self._network.poll(self._source())
-                if self._tcp is not None and self._source() is self._procfs:
-                    with self._runner.watch(self._tcp.name):
-                        await self._tcp.poll(self._procfs)
+                for companion in self._companions if self._source() is self._procfs else ():
+                    with self._runner.watch(companion.name):
+                        await companion.poll(self._procfs)
 
     async def _choose_source(self) -> None:
         """Choose anew where the inventory changed; the reads of /proc for it stay off the loop."""
@@ -231,6 +234,8 @@ class Daemon:
         self._complete_at = time.monotonic()
 
     async def _close(self) -> None:
+        if self._rtt is not None:
+            await self._rtt.close()
         await self._procfs.close()
         await self._engine.close()
 

@@ -220,6 +220,11 @@ class CollectorSettings(_Section):
     tcp: CliDualFlag[bool] = Field(
         default=True, description="TCP segments, retransmissions, overflows and connections of each container."
     )
+    rtt: CliDualFlag[bool] = Field(
+        default=False,
+        description="Round-trip times of established TCP connections per network, as a histogram; needs "
+        "CAP_SYS_ADMIN.",
+    )
 
 
 class LogSettings(_Section):

@@ -206,6 +206,15 @@ NETWORK_ADDRESSES_USED = _family(
     ("network", "subnet"),
 )
 
+NETWORK_TCP_RTT = _family(
+    "docker_network_tcp_rtt_seconds",
+    Kind.HISTOGRAM,
+    Group.NETWORK,
+    "Smoothed round-trip time of established connections of the network's containers that were active since the "
+    "last poll, with peers on the same network or external.",
+    ("network", "peer"),
+)
+
 # --- Containers -----------------------------------------------------------------------------------------
 
 CONTAINER_INFO = _family(

@@ -10,7 +10,7 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,17 +136,19 @@ class ProcfsSource:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._read_all, owners, self._gateways)
 
-    async def visit(self, read: Callable[[int], T]) -> dict[str, T]:
+    async def visit(self, read: Callable[[int], T], only: Collection[str] | None = None) -> dict[str, T]:
         """Call a function with the open `/proc/<pid>` of each namespace; its results by the container's id.
 
-        Namespaces of which it raises OSError are left out: their containers are gone.
+        `only` names the containers, by default all. Namespaces of which it raises OSError are left out: their
+        containers are gone.
         """
 
         def visit_all() -> dict[str, T]:
             found = {}
             for key, namespace in self._namespaces.items():
-                with contextlib.suppress(OSError):
-                    found[key[0]] = read(namespace.descriptor)
+                if only is None or key[0] in only:
+                    with contextlib.suppress(OSError):
+                        found[key[0]] = read(namespace.descriptor)
             return found
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, visit_all)
