@@ -11,6 +11,7 @@ from exporter.engine.api import Engine, EngineError, EngineOptions
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import EngineInfo, Network, Volume
 from exporter.network.choice import choose_source
+from exporter.network.devices import in_host_namespace
 from exporter.network.procfs import ProcfsSource, parse_net_dev
 from exporter.network.source import namespace_owners
 from exporter.settings import Settings
@@ -109,21 +110,14 @@ def _traffic(settings: Settings, inventory: Inventory) -> Finding:
 
 def host_network(networks: Sequence[Network], net_dev: bytes) -> Finding:
     """Whether the exporter is in the engine's network namespace: the bridges of its networks are there."""
-    bridges = {bridge_device(network) for network in networks if network.driver == "bridge"}
-    visible = bridges & parse_net_dev(net_dev).keys()
-    if visible or not bridges:
+    if in_host_namespace(networks, parse_net_dev(net_dev)) is not False:
         return Finding("Host network namespace", "yes", fine=True)
     return Finding(
         "Host network namespace",
-        "no: the last traffic of containers that end is lost, up to one poll",
+        "no: the last traffic of containers that end is lost, up to one poll; no egress and ingress",
         fine=False,
         advice="run the exporter in the host's network namespace (docker run --network=host)",
     )
-
-
-def bridge_device(network: Network) -> str:
-    """The name of a bridge network's device (moby: libnetwork/drivers/bridge)."""
-    return network.options.get("com.docker.network.bridge.name") or f"br-{network.id[:12]}"
 
 
 def _volumes(rootfs: Path, volumes: Sequence[Volume]) -> Finding:

@@ -54,7 +54,7 @@ class Daemon:
         self._engine = Engine(EngineOptions(host=settings.engine.host), self._instruments.observe_request)
         self._watch = Watch(self._engine, self._inventory)
         visibility = _visibility(settings)
-        self._network = NetworkCollector(self._inventory, visibility)
+        self._network = NetworkCollector(self._inventory, visibility, settings.path.procfs)
         self._volume = VolumeCollector(
             self._inventory,
             VolumeOptions(
@@ -100,6 +100,7 @@ class Daemon:
                 group.create_task(_until_signal(), name="signals")
                 group.create_task(server.run(log_addresses), name="web server")
                 group.create_task(self._watch.run(), name="watch")
+                group.create_task(self._network.follower.run(), name="link messages")
                 group.create_task(self._poll_forever(), name="poller")
                 group.create_task(self._volume.run(), name="volumes")
         except* _StopRequested as stop:
@@ -236,6 +237,7 @@ class Daemon:
     async def _close(self) -> None:
         if self._rtt is not None:
             await self._rtt.close()
+        await self._network.follower.close()
         await self._procfs.close()
         await self._engine.close()
 

@@ -191,6 +191,21 @@ NETWORK_RECEIVE_PEAK, NETWORK_TRANSMIT_PEAK = (
     for direction, way in _DIRECTIONS
 )
 
+NETWORK_EGRESS = _family(
+    "docker_network_egress_bytes_total",
+    Kind.COUNTER,
+    Group.NETWORK,
+    "Bytes that left a bridge network to the host and beyond, as its bridge device counts them: without Ethernet "
+    "headers.",
+    ("network",),
+)
+NETWORK_INGRESS = _family(
+    "docker_network_ingress_bytes_total",
+    Kind.COUNTER,
+    Group.NETWORK,
+    "Bytes that entered a bridge network from the host and beyond, as its bridge device counts them.",
+    ("network",),
+)
 NETWORK_ADDRESSES = _family(
     "docker_network_addresses",
     Kind.GAUGE,
@@ -498,6 +513,12 @@ EXPORTER_UNATTRIBUTED_INTERFACES = _family(
     Kind.GAUGE,
     Group.EXPORTER,
     "Interfaces of containers that could not be attributed to a network; they are in no network's total.",
+)
+EXPORTER_NETLINK_OVERRUNS = _family(
+    "netvol_exporter_netlink_overruns_total",
+    Kind.COUNTER,
+    Group.EXPORTER,
+    "How often messages about links were not read in time and dropped; all links are then listed anew.",
 )
 EXPORTER_SERIES = _family(
     "netvol_exporter_series", Kind.GAUGE, Group.EXPORTER, "Series on the page, without these of its own."

@@ -6,7 +6,7 @@ then on, one that started later from its first byte, an interface whose counters
 another interface), and one that leaves takes nothing away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
@@ -15,32 +15,51 @@ NamespaceKey = tuple[str, int, float]
 """Id of the container that owns the namespace, its process id, and when it started: a restart is another."""
 
 
-@dataclass(slots=True)
-class _Interface:
+@dataclass(slots=True, eq=False)
+class InterfaceAccount:
+    """What is known of one interface: its last counters, what of them was credited, and to which network.
+
+    `claimed` once it may be credited, `closed` once its final counters were: whatever is read of it later is
+    older.
+    """
+
     counters: InterfaceCounters
     credited: InterfaceCounters
     network: str
+    claimed: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The interfaces of one network namespace at one moment.
 
-    `networks` holds the id of the network of each attributed interface. `born_watched` says that the
-    namespace was made after the exporter started, so that all it counted is to be credited.
+    `networks` holds the id of the network of each attributed interface, `indexes` the kernel's number of each
+    in its namespace, `macs` its address; all as far as known. `born_watched` says that the namespace was made
+    after the exporter started, so that all it counted is to be credited.
     """
 
     key: NamespaceKey
     interfaces: Mapping[str, InterfaceCounters]
     networks: Mapping[str, str] = field(default_factory=dict)
     born_watched: bool = False
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    macs: Mapping[str, str] = field(default_factory=dict)
+
+
+Claim = Callable[[Reading, str, InterfaceAccount], InterfaceAccount | None]
+"""Called for each interface that is new: its account, an older one of it, or None not to count it now."""
+
+
+def _claim_nothing(_reading: Reading, _name: str, account: InterfaceAccount) -> InterfaceAccount:
+    return account
 
 
 class Accounting:
     """The totals. It has no clock and no I/O; readings come in, totals stand to be read."""
 
     def __init__(self) -> None:
-        self._namespaces: dict[NamespaceKey, dict[str, _Interface]] = {}
+        self._namespaces: dict[NamespaceKey, dict[str, InterfaceAccount]] = {}
         self._totals: dict[str, list[int]] = {}
 
     @property
@@ -55,32 +74,56 @@ class Accounting:
             not interface.network for interfaces in self._namespaces.values() for interface in interfaces.values()
         )
 
-    def take(self, reading: Reading) -> None:
+    def take(self, reading: Reading, claim: Claim = _claim_nothing) -> bool:
         """Credit what a namespace's interfaces counted since they were last read.
 
         What an interface counts before it is known to which network it belongs is held back and credited
-        when that becomes known.
+        when that becomes known. False if an interface could not be counted yet, and is to be taken again.
         """
         known = self._namespaces.get(reading.key)
         from_zero = known is not None or reading.born_watched
-        if known is None:
-            known = self._namespaces[reading.key] = {}
-        elif len(known) != len(reading.interfaces) or known.keys() != reading.interfaces.keys():
-            for name in known.keys() - reading.interfaces.keys():
-                del known[name]
+        accounts: dict[str, InterfaceAccount] = {}
+        whole = True
         for name, counters in reading.interfaces.items():
             network = reading.networks.get(name, "")
-            interface = known.get(name)
-            if interface is None:
-                interface = known[name] = _Interface(counters, NO_TRAFFIC if from_zero else counters, network)
-            elif counters == interface.counters and network == interface.network:
+            account = known.get(name) if known is not None else None
+            if account is None or account.closed:
+                account = InterfaceAccount(counters, NO_TRAFFIC if from_zero else counters, network)
+            elif account.claimed and counters == account.counters and network == account.network:
+                accounts[name] = account
                 continue
-            elif _went_back(interface.counters, counters):
-                interface.credited = NO_TRAFFIC
-            interface.counters, interface.network = counters, network
-            if network and counters != interface.credited:
-                self._credit(network, counters, interface.credited)
-                interface.credited = counters
+            elif _went_back(account.counters, counters):
+                account.credited = NO_TRAFFIC
+            if not account.claimed:
+                claimed = claim(reading, name, account)
+                if claimed is not None:
+                    account = claimed
+                    account.claimed = True
+            accounts[name] = account
+            account.counters, account.network = counters, network
+            if not account.claimed or account.closed:
+                whole = False
+            elif network and counters != account.credited:
+                self._credit(network, counters, account.credited)
+                account.credited = counters
+        self._namespaces[reading.key] = accounts
+        return whole
+
+    def depart(self, account: InterfaceAccount, final: InterfaceCounters, network: str) -> None:
+        """Credit what an interface counted since it was last read, and close its account.
+
+        `network` is that of its host device, for an account that was not attributed.
+        """
+        if account.closed:
+            return
+        account.closed = True
+        owner = account.network or network
+        if owner:
+            self._credit(owner, InterfaceCounters(*map(max, final, account.credited)), account.credited)
+
+    def credit(self, network: str, gained: InterfaceCounters) -> None:
+        """Credit what an interface counted that was never polled."""
+        self._credit(network, gained, NO_TRAFFIC)
 
     def keep_only(self, keys: Iterable[NamespaceKey]) -> None:
         """Forget the namespaces that are gone; what they contributed stays."""

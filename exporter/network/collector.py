@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint, Network
@@ -10,12 +11,15 @@ from exporter.inventory.visibility import EVERYTHING, Visibility
 from exporter.metrics.catalogue import (
     CONTAINER_NETWORK_INFO,
     CONTAINER_TRAFFIC,
+    EXPORTER_NETLINK_OVERRUNS,
     EXPORTER_UNATTRIBUTED_INTERFACES,
     NETWORK_ADDRESSES,
     NETWORK_ADDRESSES_USED,
     NETWORK_CONTAINERS,
     NETWORK_CREATED,
+    NETWORK_EGRESS,
     NETWORK_INFO,
+    NETWORK_INGRESS,
     NETWORK_RECEIVE_PEAK,
     NETWORK_RECEIVE_RATE,
     NETWORK_TRAFFIC,
@@ -28,6 +32,7 @@ from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, Sample,
 from exporter.network.accounting import Accounting, NamespaceKey, Reading
 from exporter.network.addresses import pools_of
 from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
+from exporter.network.follower import Follower
 from exporter.network.rates import Rates
 from exporter.network.source import CounterSource, namespace_key, namespace_owners
 
@@ -63,12 +68,16 @@ class NetworkCollector:
         self,
         inventory: Inventory,
         visibility: Visibility = EVERYTHING,
+        procfs: Path = Path("/proc"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inventory = inventory
         self._visibility = visibility
         self._clock = clock
         self._accounting = Accounting()
+        self.follower = Follower(inventory, self._accounting, procfs)
+        """Follows the kernel's messages about links; its task is run beside the polls."""
+        self._bridges: Mapping[str, InterfaceCounters] = {}
         self._rates = Rates()
         self._generation = -1
         self._owners: list[Container] = []
@@ -88,6 +97,7 @@ class NetworkCollector:
         """
         self._follow_inventory()
         generation = self._generation
+        self.follower.poll_begins()
         try:
             readings = await source.read(self._owners, self._inventory)
         except CollectorError:
@@ -97,7 +107,9 @@ class NetworkCollector:
             raise
         now = self._clock()
         self._errors_known = source.counts_errors
+        await self.follower.poll_ends(readings)
         self._take(readings)
+        self._bridges = await self.follower.bridge_counters()
         self.polled_at, self.polled_generation = now, generation
         self._rates.poll(
             now,
@@ -122,19 +134,25 @@ class NetworkCollector:
         yield from self._rate_gauges()
         yield from self._container_traffic()
         yield EXPORTER_UNATTRIBUTED_INTERFACES, [(NO_LABELS, self._accounting.unattributed)]
+        overruns = self.follower.overruns
+        yield EXPORTER_NETLINK_OVERRUNS, [(NO_LABELS, overruns)] if overruns is not None else []
 
     def _take(self, readings: Iterable[Reading]) -> None:
         current: dict[NamespaceKey, _Rows] = {}
         for reading in readings:
             before = self._containers.get(reading.key)
             if before is None or before.reading is not reading or before.generation != self._generation:
-                self._accounting.take(reading)
+                whole = self._accounting.take(reading, self.follower.claim)
                 if before is None or before.reading.networks != reading.networks:
                     self._attachment_samples = None
-                before = _Rows(reading, self._generation, self._rows_of(reading))
+                # What could not be counted yet is taken again, though nothing of it may have changed.
+                generation = self._generation if whole else -1
+                before = _Rows(reading, generation, self._rows_of(reading))
             current[reading.key] = before
         self._containers = current
-        self._accounting.keep_only(namespace_key(owner) for owner in self._owners)
+        keys = frozenset(map(namespace_key, self._owners))
+        self._accounting.keep_only(keys)
+        self.follower.keep_only(keys)
 
     def _rows_of(self, reading: Reading) -> list[_Row]:
         container = self._inventory.containers.get(reading.key[0])
@@ -159,6 +177,10 @@ class NetworkCollector:
         ]
         for index, family in self._counted(NETWORK_TRAFFIC):
             yield family, [(labels, total[index]) for labels, total in networks]
+        labels = self._network_labels()
+        bridges = [(labels[network], device) for network, device in self._bridges.items() if network in labels]
+        yield NETWORK_EGRESS, [(label, device.receive_bytes) for label, device in bridges]
+        yield NETWORK_INGRESS, [(label, device.transmit_bytes) for label, device in bridges]
 
     def _rate_gauges(self) -> Iterator[FamilySamples]:
         labels = self._network_labels()

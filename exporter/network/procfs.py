@@ -27,6 +27,7 @@ from exporter.network.attribution import (
     parse_routes,
 )
 from exporter.network.counters import InterfaceCounters
+from exporter.network.netlink import parse_interface_indexes
 from exporter.network.source import namespace_key
 
 T = TypeVar("T")
@@ -100,6 +101,7 @@ class _Namespace:
     retry_at: float = 0.0
     retry_seconds: float = _FIRST_RETRY_SECONDS
     incomplete: bool = field(default=False)
+    indexes: Mapping[str, int] = field(default_factory=dict)
 
 
 class ProcfsSource:
@@ -207,7 +209,7 @@ class ProcfsSource:
         if not interfaces and not text:
             return None
         networks = reading.networks if reading is not None else {}
-        changed = reading is None or interfaces.keys() != reading.interfaces.keys()
+        changed = reading is None or _replaced(reading.interfaces, interfaces)
         if changed or namespace.attributed_from != source:
             namespace.retry_seconds = _FIRST_RETRY_SECONDS
             networks = self._attribute(namespace, owner, tuple(interfaces), gateways)
@@ -215,7 +217,15 @@ class ProcfsSource:
         elif namespace.incomplete and time.monotonic() >= namespace.retry_at:
             networks = self._attribute(namespace, owner, tuple(interfaces), gateways)
         namespace.text = text
-        namespace.reading = Reading(key, interfaces, networks, namespace.born_watched)
+        macs = {endpoint.network_id: endpoint.mac_address for endpoint in owner.endpoints}
+        namespace.reading = Reading(
+            key,
+            interfaces,
+            networks,
+            namespace.born_watched,
+            namespace.indexes,
+            {name: macs.get(network, "") for name, network in networks.items()},
+        )
         return namespace.reading
 
     def _attribute(
@@ -243,6 +253,7 @@ class ProcfsSource:
             evidence = _evidence(namespace.descriptor, open_interfaces)
             found = attribute(open_interfaces, open_endpoints, evidence, gateways)
         networks = {**kept, **found}
+        namespace.indexes = _indexes(namespace.descriptor)
         namespace.incomplete = len(networks) < len(interfaces)
         namespace.retry_at = time.monotonic() + namespace.retry_seconds
         namespace.retry_seconds = min(2 * namespace.retry_seconds, _LAST_RETRY_SECONDS)
@@ -290,6 +301,24 @@ def read_file(directory: int, name: str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def _replaced(before: Mapping[str, InterfaceCounters], now: Mapping[str, InterfaceCounters]) -> bool:
+    """Whether there are other interfaces than before, also under the same names: new ones count from 0."""
+    if before.keys() != now.keys():
+        return True
+    return any(
+        counters.receive_packets < before[name].receive_packets
+        or counters.transmit_packets < before[name].transmit_packets
+        for name, counters in now.items()
+    )
+
+
+def _indexes(descriptor: int) -> Mapping[str, int]:
+    try:
+        return parse_interface_indexes(read_file(descriptor, "net/dev_mcast"))
+    except OSError:
+        return {}
 
 
 def _own_start_ticks() -> int:

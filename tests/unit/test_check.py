@@ -1,7 +1,7 @@
 import io
 from pathlib import Path
 
-from exporter.check import Finding, bridge_device, check, format_table, host_network
+from exporter.check import Finding, check, format_table, host_network
 from exporter.inventory.model import Network
 from exporter.settings import load
 from tests.harness.fake_engine import FakeEngine
@@ -18,16 +18,10 @@ def test_advice_stands_below_what_it_is_about() -> None:
 
 
 def test_the_host_s_network_namespace_is_told_by_the_bridges() -> None:
-    assert bridge_device(APP) == "br-aaaaaaaaaaaa"
     assert host_network([APP], NET_DEV).fine
     lack = host_network([APP], b"h\nh\n")
     assert lack.fine is False
     assert "--network=host" in lack.advice
-
-
-def test_the_default_bridge_has_a_name_of_its_own() -> None:
-    docker0 = Network("b" * 64, "bridge", "bridge", options={"com.docker.network.bridge.name": "docker0"})
-    assert bridge_device(docker0) == "docker0"
 
 
 async def test_an_engine_that_is_away_is_the_first_and_only_finding() -> None:

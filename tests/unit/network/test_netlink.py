@@ -145,7 +145,7 @@ def test_requests_have_the_form_of_messages() -> None:
 
 
 def test_indexes_of_interfaces_are_read_without_privilege() -> None:
-    text = b"74   eth0            1     0     333300000001\n74   eth0            1     0     01005e000001\n2    eth1 1 0 x\n"
+    text = b"74   eth0            1     0     333300000001\n74   eth0 1 0 01005e000001\n2    eth1 1 0 x\n"
     assert parse_interface_indexes(text) == {"eth0": 74, "eth1": 2}
 
 
