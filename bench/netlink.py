@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from exporter.network.links import Links
-from exporter.network.netlink import LinkEvent, parse_events
+from exporter.network.netlink import parse_events
 from exporter.network.netlink_socket import Netlink, open_events
 
 LINKS = 414
@@ -33,7 +33,7 @@ def main() -> None:
         bridges = {link.ifindex for link in links[:10]}
         everything = {link.ifindex for link in links}
         print(f"{len(links)} links; median of {ROUNDS} rounds")
-        show("all links, with counters", lambda: netlink.links())
+        show("all links, with counters", netlink.links)
         show("the counters of all links", lambda: netlink.counters(everything))
         show("the counters of 10 links, as at each poll", lambda: netlink.counters(bridges))
     datagrams = []
@@ -43,7 +43,7 @@ def main() -> None:
         except BlockingIOError:
             break
     each = 1 / len(datagrams)
-    show("one message of a link that changed", lambda: [follow(data) for data in datagrams], each)
+    show("one message of a link that changed", lambda: follow(datagrams), each)
     if importlib.util.find_spec("pyroute2") is None:
         print("pyroute2 is not installed; to compare: pip install pyroute2")
         return
@@ -51,10 +51,10 @@ def main() -> None:
         show("all links through pyroute2", lambda: list(general.get_links()))
 
 
-def follow(datagram: bytes) -> None:
+def follow(datagrams: list[bytes]) -> None:
     links: Links[object] = Links()
-    for event in parse_events(datagram):
-        if isinstance(event, LinkEvent):
+    for datagram in datagrams:
+        for event in parse_events(datagram):
             links.apply(event)
 
 

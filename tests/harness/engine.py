@@ -29,6 +29,7 @@ class PrivateEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_FOLDER))
         self.socket = self.root / "docker.sock"
+        (self.root / "owner").write_text(str(os.getpid()))
 
     @property
     def host(self) -> str:
@@ -114,9 +115,19 @@ class PrivateEngine:
 
 
 def clean_leftovers() -> None:
-    """Remove what an interrupted run left: its engines, their containers and files."""
+    """Remove what interrupted runs left: their engines, containers and files; not those of a run that lives."""
     for root in _FOLDER.glob(f"{_PREFIX}*"):
-        _clean(root)
+        if not _is_owned(root):
+            _clean(root)
+
+
+def _is_owned(root: Path) -> bool:
+    try:
+        owner = int((root / "owner").read_text())
+        command = Path(f"/proc/{owner}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+    return owner != os.getpid() and b"python" in command
 
 
 def docker_command(engine: PrivateEngine, *arguments: str) -> str:

@@ -50,11 +50,13 @@ class Scrape:
 class ExporterProcess:
     """`python -m exporter` with flags; as a context manager it is ready inside and ended outside."""
 
-    def __init__(self, *flags: str, ready: bool = True) -> None:
+    def __init__(self, *flags: str, ready: bool = True, own_network: bool = False) -> None:
+        """With `own_network` it is not in the engine's network namespace, as in a container."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._flags = [f"--web.listen-address=127.0.0.1:{self.port}", *flags]
         self._ready = ready
+        self._own_network = own_network
         self._process: subprocess.Popen[bytes] | None = None
         self._log = Path(tempfile.mkdtemp(prefix="netvol-test-exporter-")) / "log"
 
@@ -84,7 +86,7 @@ class ExporterProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("NETVOL_", "DOCKER_"))}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "exporter", *self._flags],
+                [*self._entered(), sys.executable, "-m", "exporter", *self._flags],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=log,
@@ -105,6 +107,20 @@ class ExporterProcess:
         return Scrape(self.get("/metrics"))
 
     def get(self, path: str) -> str:
+        if self._own_network:
+            command = [
+                "nsenter",
+                f"--net=/proc/{self.pid}/ns/net",
+                "busybox",
+                "wget",
+                "-q",
+                "-O-",
+                self.url + path,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise OSError(done.stderr)
+            return done.stdout
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
             return str(answer.read().decode())
 
@@ -119,6 +135,9 @@ class ExporterProcess:
         found = eventually(check, what, timeout_seconds)
         assert found is not None
         return found
+
+    def _entered(self) -> list[str]:
+        return ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"] if self._own_network else []
 
     def _answers(self, path: str) -> bool:
         assert self._process is not None

@@ -20,10 +20,11 @@ def run(client: docker.DockerClient, name: str, **options: Any) -> Any:
     return client.containers.run(IMAGE, name=name, detach=True, init=True, stop_signal="SIGKILL", **options)
 
 
-def send(sender: Any, receiver: Any, network: str, payload_bytes: int) -> None:
+def send(sender: Any, receiver: Any, network: str, payload_bytes: int, *, ipv6: bool = False) -> None:
     """Send this many bytes over TCP from one container to another's address on a network, and wait for the end."""
     receiver.reload()
-    address = receiver.attrs["NetworkSettings"]["Networks"][network]["IPAddress"]
+    endpoint = receiver.attrs["NetworkSettings"]["Networks"][network]
+    address = endpoint["GlobalIPv6Address" if ipv6 else "IPAddress"]
     execute(receiver, "rm -f /tmp/received")
     receive = "wc -c > /tmp/received.part; mv /tmp/received.part /tmp/received"
     receiver.exec_run(["nc", "-l", "-p", str(_PORT), "-e", "sh", "-c", receive], detach=True)

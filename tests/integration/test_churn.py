@@ -100,6 +100,24 @@ def test_the_totals_are_the_sum_of_the_containers_own_last_counters(
             assert scrape.value("netvol_exporter_netlink_overruns_total") == 0
 
 
+def test_without_the_host_s_network_namespace_what_no_poll_saw_is_lost_and_nothing_is_made_up(
+    client: docker.DockerClient, engine: PrivateEngine
+) -> None:
+    with ExporterProcess(f"--engine.host={engine.host}", "--poll.interval=5s", own_network=True) as exporter:
+        client.networks.create("app")
+        sink = run(client, "sink", network="app")
+        sink.reload()
+        address = sink.attrs["NetworkSettings"]["Networks"]["app"]["IPAddress"]
+        expected = churn(client, 40, address, leave)
+        time.sleep(6)
+        told = of_network(exporter.scrape(), "app")
+        truth = total(expected, counters_inside(sink)["eth0"])
+        share = told.transmit_bytes / truth.transmit_bytes
+        print(f"\nwithout link messages: {told.transmit_bytes} of {truth.transmit_bytes} bytes, {share:.1%}")
+        assert all(a <= b for a, b in zip(told, truth, strict=True))
+        assert exporter.scrape().value("docker_network_egress_bytes_total", network="app") is None
+
+
 def test_a_restart_of_the_exporter_in_the_middle_makes_no_false_jump(
     client: docker.DockerClient, engine: PrivateEngine
 ) -> None:
