@@ -7,7 +7,9 @@ of a container.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,16 +22,31 @@ from exporter.network.devices import Devices, bridge_of
 from exporter.network.links import Departure
 from exporter.network.netlink_socket import Netlink
 
+_LONGEST_UNPOLLED_SECONDS = 60.0
+_MOST_HOMELESS = 1024
+_HOMELESS_SECONDS = 30.0
+
 
 class Follower:
     """Follows the links of this process's network namespace for the accounting."""
 
-    def __init__(self, inventory: Inventory, accounting: Accounting, procfs: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        accounting: Accounting,
+        procfs: Path = Path("/proc"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._procfs = procfs
         self._inventory = inventory
         self._accounting = accounting
         self._departures: Departures[InterfaceAccount] = Departures(self._departed)
         self._namespaces: dict[NamespaceKey, int] = {}
+        self._ended: set[NamespaceKey] = set()
+        self._homeless: deque[tuple[float, Departure[InterfaceAccount]]] = deque(maxlen=_MOST_HOMELESS)
+        self._poll_began_at = 0.0
+        self._poll_seconds = 0.0
         self._devices = Devices({})
         self._generation = -1
         self._settled = False
@@ -52,6 +69,8 @@ class Follower:
 
     def poll_begins(self) -> None:
         """Say that counters are about to be read."""
+        now = self._clock()
+        self._poll_began_at, self._poll_seconds = now, now - (self._poll_began_at or now)
         self._departures.poll_begins()
 
     async def poll_ends(self, readings: Iterable[Reading]) -> None:
@@ -63,11 +82,13 @@ class Follower:
             loop = asyncio.get_running_loop()
             self._namespaces.update(await loop.run_in_executor(self._thread, self._namespace_ids, new))
         self._settled = await self._departures.settle()
+        self._house()
 
     def keep_only(self, keys: frozenset[NamespaceKey]) -> None:
         """Forget the namespaces of containers that ended."""
         for key in self._namespaces.keys() - keys:
             del self._namespaces[key]
+        self._ended &= keys
 
     def claim(self, reading: Reading, name: str, account: InterfaceAccount) -> InterfaceAccount | None:
         """The account of an interface that was polled and wasn't known; None if it must not be counted now.
@@ -77,7 +98,7 @@ class Follower:
         """
         if not self._active:
             return account
-        if not self._settled:
+        if not self._settled or reading.key in self._ended:
             return None
         namespace, index = self._namespaces.get(reading.key), reading.indexes.get(name)
         if namespace is None:
@@ -122,12 +143,14 @@ class Follower:
             try:
                 namespace = self._questions().namespace_of(self._procfs / str(pid))
             except ProcessLookupError:
-                continue
+                # It ended after it was read: its departure tells all, also what was read.
+                self._ended.add(key)
             except PermissionError as error:
                 self._stop_following(f"the containers' network namespaces can't be told apart: {error.strerror}")
                 return {}
-            if namespace is not None:
-                found[key] = namespace
+            else:
+                if namespace is not None:
+                    found[key] = namespace
         return found
 
     def _stop_following(self, reason: str) -> None:
@@ -137,13 +160,33 @@ class Follower:
             get_logger().warning("up to one poll is lost at the end of a container", reason=reason)
 
     def _departed(self, departure: Departure[InterfaceAccount]) -> None:
-        if not self._active:
-            return
+        if self._active and not self._credited(departure):
+            self._homeless.append((self._clock(), departure))
+
+    def _house(self) -> None:
+        """Try again what departed from a network that the inventory did not know yet."""
+        if self._homeless and self._generation != self._inventory.generation:
+            waiting, self._homeless = self._homeless, deque(maxlen=_MOST_HOMELESS)
+            for since, departure in waiting:
+                if not self._credited(departure) and self._clock() - since < _HOMELESS_SECONDS:
+                    self._homeless.append((since, departure))
+
+    def _credited(self, departure: Departure[InterfaceAccount]) -> bool:
+        """Credit a departure; False if its network isn't known (yet)."""
         if self._generation != self._inventory.generation:
             self._generation = self._inventory.generation
             self._devices = Devices(self._inventory.networks)
         network = self._devices.network_of(departure.device, departure.mac)
-        if departure.account is not None:
-            self._accounting.depart(departure.account, departure.counters, network)
-        elif departure.gained is not None and network and not departure.balancer:
+        account = departure.account
+        if account is not None:
+            if not account.network and not network and not account.closed:
+                return False
+            self._accounting.depart(account, departure.counters, network)
+            return True
+        # What lived for polls and polls without being claimed is no container's: a hand-made veth, a sandbox.
+        unpolled_seconds = max(_LONGEST_UNPOLLED_SECONDS, 3 * self._poll_seconds)
+        if departure.gained is None or departure.balancer or departure.lived_seconds > unpolled_seconds:
+            return True
+        if network:
             self._accounting.credit(network, departure.gained)
+        return bool(network)

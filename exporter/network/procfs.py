@@ -202,7 +202,8 @@ class ProcfsSource:
             return None
         source = (owner.endpoints, gateways)
         reading = namespace.reading
-        settled = namespace.attributed_from == source and not namespace.incomplete
+        due = namespace.incomplete and time.monotonic() >= namespace.retry_at
+        settled = namespace.attributed_from == source and not due
         if reading is not None and settled and text == namespace.text:
             return reading
         interfaces = parse_net_dev(text)
@@ -214,7 +215,7 @@ class ProcfsSource:
             namespace.retry_seconds = _FIRST_RETRY_SECONDS
             networks = self._attribute(namespace, owner, tuple(interfaces), gateways)
             namespace.attributed_from = source
-        elif namespace.incomplete and time.monotonic() >= namespace.retry_at:
+        elif due:
             networks = self._attribute(namespace, owner, tuple(interfaces), gateways)
         namespace.text = text
         macs = {endpoint.network_id: endpoint.mac_address for endpoint in owner.endpoints}
@@ -254,7 +255,8 @@ class ProcfsSource:
             found = attribute(open_interfaces, open_endpoints, evidence, gateways)
         networks = {**kept, **found}
         namespace.indexes = _indexes(namespace.descriptor)
-        namespace.incomplete = len(networks) < len(interfaces)
+        # An interface that was still down has no index yet; without it, it can't be counted (see Follower.claim).
+        namespace.incomplete = len(networks) < len(interfaces) or not networks.keys() <= namespace.indexes.keys()
         namespace.retry_at = time.monotonic() + namespace.retry_seconds
         namespace.retry_seconds = min(2 * namespace.retry_seconds, _LAST_RETRY_SECONDS)
         return networks

@@ -65,6 +65,18 @@ def test_a_route_on_two_interfaces_decides_nothing() -> None:
     assert attribute(["eth0", "eth1"], [N1], evidence, {}) == {}
 
 
+def test_ipvlan_is_told_by_its_route_though_all_interfaces_share_the_parent_s_mac() -> None:
+    routes = parse_routes(
+        b"Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        b"eth0 00000000 00000000 0001 0 0 0 00000000 0 0 0\n"
+        b"eth0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+        b"eth1 0002A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    )
+    evidence = Evidence(routes, macs={"eth0": "02:42:00:00:00:01", "eth1": "02:42:00:00:00:01"})
+    endpoints = [endpoint("l3", "192.168.2.2", 24), endpoint("l2", "192.168.1.2", 24)]
+    assert attribute(["eth0", "eth1"], endpoints, evidence, {}) == {"eth0": "l2", "eth1": "l3"}
+
+
 def test_an_ipv6_only_endpoint_is_attributed_by_its_address() -> None:
     evidence = Evidence(addresses=frozenset({("eth0", "fd00::2"), ("eth1", "fd01::2")}))
     assert attribute(["eth0", "eth1"], [endpoint("six", ipv6="fd01::2")], evidence, {}) == {"eth1": "six"}

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,42 @@ def test_what_was_never_polled_is_credited_to_the_network_of_its_bridge(
     follower._departed(departure(None, 70, gained=60, balancer=True))
     follower._departed(departure(None, 70, gained=60, device="eth9"))
     assert received(accounting) == 60
+
+
+def test_what_lived_for_minutes_without_being_polled_is_no_container_s(
+    follower: Follower, accounting: Accounting
+) -> None:
+    follow(follower)
+    old = departure(None, 70, gained=60)
+    follower._departed(replace(old, lived_seconds=100.0))
+    assert received(accounting) == 0
+
+
+async def test_a_departure_from_a_network_that_is_not_known_yet_is_credited_once_it_is(
+    follower: Follower, accounting: Accounting
+) -> None:
+    follow(follower)
+    follower._departed(departure(None, 70, gained=60, device=f"br-{'b' * 12}"))
+    assert accounting.totals == {}
+    follower._inventory.put_network(Network("b" * 64, "late", "bridge"))
+    await follower.poll_ends([])
+    assert accounting.totals["b" * 64][0] == 60
+    await follower.close()
+
+
+async def test_a_process_that_ends_between_its_read_and_the_question_is_not_counted_twice(
+    follower: Follower, accounting: Accounting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: object, _process: object) -> None:
+        raise ProcessLookupError(3, "no such process")
+
+    monkeypatch.setattr("exporter.network.netlink_socket.Netlink.namespace_of", gone)
+    follow(follower, namespace=None)
+    await follower.poll_ends([reading()])
+    follower._departed(departure(None, 100, gained=100))
+    assert not accounting.take(reading(), follower.claim)
+    assert received(accounting) == 100
+    await follower.close()
 
 
 def test_what_left_while_it_was_polled_is_not_counted_twice(follower: Follower, accounting: Accounting) -> None:

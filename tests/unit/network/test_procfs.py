@@ -23,6 +23,7 @@ def fake_process(procfs: Path, pid: int = 7, *, container: str = ID, start: int 
     (process / "stat").write_text(f"{pid} (a (b) c) " + " ".join(["S", *["0"] * 18, str(start), "0"]))
     for name in ("dev", "route", "if_inet6"):
         (process / "net" / name).write_bytes((FIXTURES / f"multi_homed_{name}.txt").read_bytes())
+    (process / "net" / "dev_mcast").write_text("3 eth1 1 0 01005e000001\n5 eth2 1 0 01005e000001\n")
     return process
 
 
