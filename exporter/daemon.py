@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import signal
@@ -72,8 +73,9 @@ class Daemon:
         )
         tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
         self._rtt = RttCollector(self._inventory) if settings.collector.rtt else None
-        # What reads the namespaces that the procfs source has open, each poll after it.
+        # What reads the namespaces that the procfs source has open, after it and at a pace of its own.
         self._companions = [companion for companion in (tcp, self._rtt) if companion is not None]
+        self._companions_polled_at: dict[str, float] = {}
         self._collectors = (*self._collectors, *self._companions)
         self._procfs = ProcfsSource(settings.path.procfs)
         self._engine_source = EngineSource(self._engine, time.time())
@@ -210,9 +212,16 @@ class Daemon:
                 with self._runner.watch(self._network.name):
                     await self._choose_source()
                     await self._network.poll(self._source())
-                for companion in self._companions if self._source() is self._procfs else ():
-                    with self._runner.watch(companion.name):
-                        await companion.poll(self._procfs)
+                if self._source() is self._procfs:
+                    await self._poll_companions()
+
+    async def _poll_companions(self) -> None:
+        now = time.monotonic()
+        for companion in self._companions:
+            if now - self._companions_polled_at.get(companion.name, -math.inf) >= companion.interval_seconds:
+                self._companions_polled_at[companion.name] = now
+                with self._runner.watch(companion.name):
+                    await companion.poll(self._procfs)
 
     async def _choose_source(self) -> None:
         """Choose anew where the inventory changed; the reads of /proc for it stay off the loop."""

@@ -65,6 +65,8 @@ class RttCollector:
     """Collector `rtt`. Its thread enters network namespaces and is used for nothing else."""
 
     name = "rtt"
+    interval_seconds = 0.0
+    """Each poll: what is observed is a sample."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory

@@ -6,6 +6,7 @@ more than all else together.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from exporter.inventory.inventory import Inventory
@@ -19,6 +20,8 @@ from exporter.metrics.catalogue import (
 from exporter.metrics.samples import FamilySamples, LabelSet, label_set
 from exporter.network.procfs import ProcfsSource, read_file
 
+_SNMP_NAMES = (b"OutSegs", b"RetransSegs", b"CurrEstab")
+_NETSTAT_NAMES = (b"ListenOverflows",)
 _ESTABLISHED, _TIME_WAIT = "established", "time_wait"
 
 
@@ -32,38 +35,35 @@ class TcpCounters(NamedTuple):
     time_wait: int | None = None
 
 
-def parse_snmp(text: bytes) -> dict[bytes, int]:
-    """The fields of the `Tcp:` lines of `/proc/<pid>/net/snmp`, by name."""
-    return _named_fields(text, b"Tcp:")
+def parse_snmp(text: bytes) -> tuple[int | None, int | None, int | None]:
+    """Segments sent and retransmitted, and established connections, of `/proc/<pid>/net/snmp`."""
+    sent, retransmitted, established = _fields(text, b"Tcp:", _SNMP_NAMES)
+    return sent, retransmitted, established
 
 
-def parse_netstat(text: bytes) -> dict[bytes, int]:
-    """The fields of the `TcpExt:` lines of `/proc/<pid>/net/netstat`, by name."""
-    return _named_fields(text, b"TcpExt:")
+def parse_netstat(text: bytes) -> int | None:
+    """Listen overflows of `/proc/<pid>/net/netstat`."""
+    return _fields(text, b"TcpExt:", _NETSTAT_NAMES)[0]
 
 
-def parse_sockstat(text: bytes) -> dict[bytes, int]:
-    """The fields of the `TCP:` line of `/proc/<pid>/net/sockstat`, by name."""
-    for line in text.split(b"\n"):
-        if line.startswith(b"TCP:"):
-            words = line.split()[1:]
-            return {
-                name: int(value) for name, value in zip(words[::2], words[1::2], strict=False) if value.isdigit()
-            }
-    return {}
+def parse_sockstat(text: bytes) -> int | None:
+    """Connections in time_wait of `/proc/<pid>/net/sockstat`."""
+    words = _line(text, b"TCP:").split()
+    for name, value in zip(words[1::2], words[2::2], strict=False):
+        if name == b"tw" and value.isdigit():
+            return int(value)
+    return None
 
 
 def read_tcp(descriptor: int) -> TcpCounters:
     """Read the counters through an open `/proc/<pid>`. Raises OSError if the process is gone."""
-    snmp = parse_snmp(read_file(descriptor, "net/snmp"))
-    netstat = parse_netstat(read_file(descriptor, "net/netstat"))
-    sockstat = parse_sockstat(read_file(descriptor, "net/sockstat"))
+    sent, retransmitted, established = parse_snmp(read_file(descriptor, "net/snmp"))
     return TcpCounters(
-        sent_segments=snmp.get(b"OutSegs"),
-        retransmitted_segments=snmp.get(b"RetransSegs"),
-        established=snmp.get(b"CurrEstab"),
-        listen_overflows=netstat.get(b"ListenOverflows"),
-        time_wait=sockstat.get(b"tw"),
+        sent_segments=sent,
+        retransmitted_segments=retransmitted,
+        established=established,
+        listen_overflows=parse_netstat(read_file(descriptor, "net/netstat")),
+        time_wait=parse_sockstat(read_file(descriptor, "net/sockstat")),
     )
 
 
@@ -71,6 +71,8 @@ class TcpCollector:
     """Collector `tcp`."""
 
     name = "tcp"
+    interval_seconds = 10.0
+    """The kernel sums up some 200 counters over all processors for each read: five times the cost of traffic."""
 
     def __init__(self, inventory: Inventory, visibility: Visibility = EVERYTHING) -> None:
         self._inventory = inventory
@@ -124,17 +126,34 @@ def _labels(name: str) -> tuple[LabelSet, LabelSet, LabelSet]:
     )
 
 
-def _named_fields(text: bytes, prefix: bytes) -> dict[bytes, int]:
-    """Two lines with the same prefix: the names, and below them the values (net/ipv4/proc.c)."""
-    start = text.find(b"\n" + prefix) + 1 if not text.startswith(prefix) else 0
+def _fields(text: bytes, prefix: bytes, names: tuple[bytes, ...]) -> tuple[int | None, ...]:
+    """Some of the fields of two lines with a prefix: the names, and below them the values (net/ipv4/proc.c).
+
+    There are up to 150 names, and they are the same in each namespace: where those wanted stand is looked up once.
+    """
+    header = _line(text, prefix)
+    start = text.find(header) + len(header) + 1 if header else len(text)
+    end = text.find(b"\n", start)
+    values = text[start : end if end >= 0 else len(text)].split()
+    if not values or values[0] != prefix:
+        return (None,) * len(names)
+    found = []
+    for position in _positions(header, names):
+        value = values[position] if position is not None and position < len(values) else b""
+        found.append(int(value) if value.isdigit() else None)
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _positions(header: bytes, names: tuple[bytes, ...]) -> tuple[int | None, ...]:
+    columns = header.split()
+    return tuple(columns.index(name) if name in columns else None for name in names)
+
+
+def _line(text: bytes, prefix: bytes) -> bytes:
+    """The first line that begins with a prefix, without its line feed; empty if there is none."""
+    start = 0 if text.startswith(prefix) else text.find(b"\n" + prefix) + 1
     if start == 0 and not text.startswith(prefix):
-        return {}
-    names, _, rest = text[start:].partition(b"\n")
-    values = rest.partition(b"\n")[0]
-    if not values.startswith(prefix):
-        return {}
-    found = {}
-    for name, value in zip(names.split()[1:], values.split()[1:], strict=False):
-        if value.lstrip(b"-").isdigit():
-            found[name] = int(value)
-    return found
+        return b""
+    end = text.find(b"\n", start)
+    return text[start : end if end >= 0 else len(text)]

@@ -53,4 +53,5 @@ def test_tcp_of_a_container_is_told(client: docker.DockerClient, exporter: Expor
     exporter.eventually(
         lambda s: s.value("docker_container_tcp_sent_segments_total", container="sender") == int(truth["OutSegs"]),
         "the kernel's segments",
+        25,
     )
