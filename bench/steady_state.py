@@ -102,11 +102,11 @@ def measure(
             row("resident memory", f"{exporter.resident_bytes / 2**20:.1f} MB, {exporter.descriptors} descriptors")
             times = [run_to_page(client, exporter, number) for number in range(5)]
             row("docker run's return to the series on the page", f"{statistics.median(times):.2f} s (median of 5)")
-    bare = bare_loop(pids, TRAFFIC_FILES)
-    for what, flags in (
-        ("traffic alone", ["--no-collector.tcp"]),
-        ("traffic and RTT", ["--no-collector.tcp", "--collector.rtt"]),
+    for what, flags, files in (
+        ("traffic alone", ["--no-collector.tcp"], TRAFFIC_FILES),
+        ("traffic and RTT, no connections", ["--no-collector.tcp", "--collector.rtt"], (*TRAFFIC_FILES, "snmp")),
     ):
+        bare = bare_loop(pids, files)
         with ExporterProcess(f"--engine.host={engine.host}", "--poll.interval=0.25s", *flags) as exporter:
             time.sleep(3)
             own = cpu_over(lambda process=exporter: process.cpu_seconds, 20) / 80

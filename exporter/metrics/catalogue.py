@@ -429,7 +429,7 @@ VOLUME_MEASUREMENT_ERRORS = _family(
     "docker_volume_measurement_errors_total",
     Kind.COUNTER,
     Group.VOLUME,
-    "Failed measurements of the volume by reason: permission, missing, timeout, unmounted, io or died.",
+    "Failed measurements of the volume by reason: permission, missing, timeout, io or died.",
     ("volume", "reason"),
 )
 VOLUME_DANGLING = _family(
