@@ -19,6 +19,7 @@ class Inventory:
 
     def __init__(self) -> None:
         self._containers: dict[str, Container] = {}
+        self._ids_by_name: dict[str, str] = {}
         self._networks: dict[str, Network] = {}
         self._volumes: dict[str, Volume] = {}
         self._engine: EngineInfo | None = None
@@ -83,10 +84,23 @@ class Inventory:
             self._bump()
 
     def put_container(self, container: Container) -> None:
-        """Add or replace a container."""
-        if self._containers.get(container.id) != container:
-            self._containers[container.id] = container
-            self._bump()
+        """Add or replace a container.
+
+        The engine lets no two containers have one name. Another that still has it here was removed or renamed,
+        and the fetch that its event asked for is yet to come; until then it is left out, since two containers
+        of one name would be two series with the same labels.
+        """
+        before = self._containers.get(container.id)
+        if before == container:
+            return
+        if before is not None and self._ids_by_name.get(before.name) == container.id:
+            del self._ids_by_name[before.name]
+        namesake = self._ids_by_name.get(container.name)
+        if namesake is not None:
+            del self._containers[namesake]
+        self._containers[container.id] = container
+        self._ids_by_name[container.name] = container.id
+        self._bump()
 
     def put_network(self, network: Network) -> None:
         """Add or replace a network."""
@@ -103,7 +117,10 @@ class Inventory:
 
     def remove_container(self, container_id: str) -> None:
         """Forget a container; an unknown one is no error, events come twice."""
-        if self._containers.pop(container_id, None) is not None:
+        container = self._containers.pop(container_id, None)
+        if container is not None:
+            if self._ids_by_name.get(container.name) == container_id:
+                del self._ids_by_name[container.name]
             self._bump()
 
     def remove_network(self, network_id: str) -> None:

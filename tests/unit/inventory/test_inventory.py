@@ -1,5 +1,8 @@
 import asyncio
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Network, Volume
 
@@ -53,3 +56,34 @@ def test_it_is_complete_without_volumes_since_their_list_can_hang() -> None:
     inventory.mark_listed("network")
     assert inventory.complete
     assert not inventory.volumes_listed
+
+
+def test_no_two_containers_have_one_name_while_the_fetch_of_the_older_is_yet_to_come() -> None:
+    inventory = Inventory()
+    inventory.put_container(Container("old", "web", "x", "exited"))
+    inventory.put_container(Container("new", "web", "x", "running"))
+    assert set(inventory.containers) == {"new"}
+    inventory.remove_container("old")
+    assert set(inventory.containers) == {"new"}
+
+
+def test_containers_that_swap_their_names_are_both_there_in_the_end() -> None:
+    inventory = Inventory()
+    inventory.put_container(Container("1", "a", "x", "running"))
+    inventory.put_container(Container("2", "b", "x", "running"))
+    inventory.put_container(Container("1", "b", "x", "running"))
+    inventory.put_container(Container("2", "a", "x", "running"))
+    assert {c.id: c.name for c in inventory.containers.values()} == {"1": "b", "2": "a"}
+
+
+@given(st.lists(st.tuples(st.sampled_from("123"), st.sampled_from("abc"), st.booleans())))
+def test_names_stay_unique_whatever_comes(steps: list[tuple[str, str, bool]]) -> None:
+    inventory = Inventory()
+    for container_id, name, removed in steps:
+        inventory.put_container(Container(container_id, name, "x", "running"))
+        assert inventory.containers[container_id].name == name
+        if removed:
+            inventory.remove_container(container_id)
+        names = [container.name for container in inventory.containers.values()]
+        assert len(set(names)) == len(names)
+        assert inventory._ids_by_name == {c.name: c.id for c in inventory.containers.values()}
