@@ -131,7 +131,9 @@ class WebSettings(_Section):
         description="Address to listen on; repeatable.",
     )
     telemetry_path: str = Field(
-        default="/metrics", pattern=r"^/[A-Za-z0-9/._-]*$", description="Path of the metrics page."
+        default="/metrics",
+        pattern=r"^/(?:[A-Za-z0-9._][A-Za-z0-9/._-]*)?$",
+        description="Path of the metrics page; not below /-/.",
     )
 
 

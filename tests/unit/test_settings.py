@@ -86,6 +86,7 @@ def test_an_unknown_source_is_refused() -> None:
 
 def test_a_telemetry_path_without_slash_is_refused() -> None:
     assert "--web.telemetry-path" in usage_error("--web.telemetry-path=metrics")
+    assert "--web.telemetry-path" in usage_error("--web.telemetry-path=/-/ready")
 
 
 def test_every_flag_has_a_help_text() -> None:
