@@ -97,7 +97,7 @@ class NetworkCollector:
         """
         self._follow_inventory()
         generation = self._generation
-        self.follower.poll_begins()
+        self.follower.poll_begins(by_index=source.tells_indexes)
         try:
             readings = await source.read(self._owners, self._inventory)
         except CollectorError:

@@ -44,6 +44,7 @@ class EngineSource:
 
     name = "engine"
     counts_errors = False
+    tells_indexes = False
     fast = False
 
     def __init__(self, engine: Engine, started_at: float) -> None:

@@ -51,6 +51,7 @@ class Follower:
         self._generation = -1
         self._settled = False
         self._active = False
+        self._by_index = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netlink")
         self._netlink: Netlink | None = None
 
@@ -58,6 +59,10 @@ class Follower:
     def overruns(self) -> int | None:
         """How often the kernel dropped messages that were not read in time; None if nobody listens."""
         return self._departures.overruns if self._active else None
+
+    @property
+    def _follows(self) -> bool:
+        return self._active and self._by_index
 
     async def run(self) -> None:
         """Listen for ever; where a sandbox forbids netlink, say so once, and let polls alone count."""
@@ -67,15 +72,19 @@ class Follower:
         except OSError as error:
             self._stop_following(str(error))
 
-    def poll_begins(self) -> None:
-        """Say that counters are about to be read."""
+    def poll_begins(self, *, by_index: bool) -> None:
+        """Say that counters are about to be read, from a source that tells the indexes of interfaces or not.
+
+        Without them nothing polled can be tied to its departure, so polls alone count.
+        """
+        self._by_index = by_index
         now = self._clock()
         self._poll_began_at, self._poll_seconds = now, now - (self._poll_began_at or now)
         self._departures.poll_begins()
 
     async def poll_ends(self, readings: Iterable[Reading]) -> None:
         """Take in all that happened until now, and find out the namespaces of new readings."""
-        if not self._active:
+        if not self._follows:
             return
         new = {r.key: r.key[1] for r in readings if r.key not in self._namespaces}
         if new:
@@ -96,7 +105,7 @@ class Follower:
         Without an id the namespace has no link to this one, so nothing will be told of its interfaces and polls
         alone count. Without an index it can't be told yet which of the links it is.
         """
-        if not self._active:
+        if not self._follows:
             return account
         if not self._settled or reading.key in self._ended:
             return None
@@ -160,7 +169,7 @@ class Follower:
             get_logger().warning("up to one poll is lost at the end of a container", reason=reason)
 
     def _departed(self, departure: Departure[InterfaceAccount]) -> None:
-        if self._active and not self._credited(departure):
+        if self._follows and not self._credited(departure):
             self._homeless.append((self._clock(), departure))
 
     def _house(self) -> None:

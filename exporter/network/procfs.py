@@ -109,6 +109,7 @@ class ProcfsSource:
 
     name = "procfs"
     counts_errors = True
+    tells_indexes = True
     fast = True
 
     def __init__(self, procfs: Path) -> None:

@@ -20,6 +20,10 @@ class CounterSource(Protocol):
         """Whether it tells interface errors; what isn't told is absent from the page, not 0."""
 
     @property
+    def tells_indexes(self) -> bool:
+        """Whether its readings have the kernel's indexes of interfaces."""
+
+    @property
     def fast(self) -> bool:
         """Whether a read takes milliseconds, so that a scrape may ask for a fresh one."""
 

@@ -16,6 +16,7 @@ from exporter.network.source import namespace_key
 
 class FakeSource:
     name = "fake"
+    tells_indexes = True
     fast = True
 
     def __init__(self, *, counts_errors: bool = True) -> None:

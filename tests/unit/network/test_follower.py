@@ -148,6 +148,15 @@ def test_what_left_while_it_was_polled_is_not_counted_twice(follower: Follower, 
     assert received(accounting) == 100
 
 
+def test_with_a_source_that_tells_no_indexes_polls_alone_count(follower: Follower, accounting: Accounting) -> None:
+    departures = follow(follower)
+    follower.poll_begins(by_index=False)
+    assert accounting.take(reading(100, index=None), follower.claim)
+    follower._departed(departure(None, 160, gained=160))
+    assert received(accounting) == 100
+    assert departures.claims == []
+
+
 def test_nothing_new_is_counted_before_the_links_are_known(follower: Follower, accounting: Accounting) -> None:
     follow(follower, settled=False)
     assert not accounting.take(reading(100), follower.claim)
@@ -216,7 +225,7 @@ async def test_links_of_this_namespace_are_followed(follower: Follower) -> None:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(follower.run())
         await asyncio.sleep(0)
-        follower.poll_begins()
+        follower.poll_begins(by_index=True)
         await follower.poll_ends([reading()])
         assert follower._settled
         assert await follower.bridge_counters() == {}
