@@ -25,7 +25,7 @@ lint:  ## check style, types, layers, rules and that generated files are current
 	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
 		{ echo "a lock file names a registry" >&2; exit 1; }
 
-bench:  ## measure: 300 real containers, and the walk of volumes
+bench:  ## measure beside 300 real containers; other numbers with ARGS="--containers 100"
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/steady_state.py $(ARGS)
 
