@@ -72,7 +72,7 @@ class Daemon:
             self._instruments,
         )
         tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
-        self._rtt = RttCollector(self._inventory) if settings.collector.rtt else None
+        self._rtt = RttCollector(self._inventory, visibility) if settings.collector.rtt else None
         # What reads the namespaces that the procfs source has open, after it and at a pace of its own.
         self._companions = [companion for companion in (tcp, self._rtt) if companion is not None]
         self._companions_polled_at: dict[str, float] = {}

@@ -225,8 +225,8 @@ NETWORK_TCP_RTT = _family(
     "docker_network_tcp_rtt_seconds",
     Kind.HISTOGRAM,
     Group.NETWORK,
-    "Smoothed round-trip time of established connections of the network's containers that were active since the "
-    "last poll, with peers on the same network or external.",
+    "Smoothed round-trip time of the containers' established TCP connections by network: at each look one value "
+    "of each connection whose peer acknowledged data since; the peer is on the same network or external.",
     ("network", "peer"),
 )
 

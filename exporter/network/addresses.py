@@ -1,8 +1,9 @@
 """Address pools: how many addresses a network can give to containers, and how many are taken.
 
-The engine's own IPAM hands out the addresses of a subnet, or of its `--ip-range`, but never the network address,
-nor for IPv4 the broadcast address; the gateway and auxiliary addresses are taken from the start (moby:
-libnetwork/ipams/default). A fixed `--ip` outside the range takes nothing from the pool.
+The engine's own IPAM hands out the addresses of a subnet, or of its `--ip-range`, but never the network
+address, nor for IPv4 the broadcast address, which a subnet of two addresses or one has not (RFC 3021; before
+23.0 the engine refuses those); the gateway and auxiliary addresses are taken from the start (moby:
+libnetwork/ipams/defaultipam). A fixed `--ip` outside the range takes nothing from the pool.
 """
 
 import ipaddress
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from exporter.inventory.model import Endpoint, Network, Subnet
 
+_POINT_TO_POINT = 2
 _GATEWAY_BRIDGE = "docker_gwbridge"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -44,9 +46,11 @@ def _pool(subnet: Subnet, endpoint_addresses: Iterable[str]) -> Pool | None:
         pool = ipaddress.ip_network(subnet.ip_range, strict=False) if subnet.ip_range else whole
     except ValueError:
         return None
-    barred: set[Address] = {whole.network_address}
-    if whole.version == 4:  # noqa: PLR2004 - IPv4
-        barred.add(whole.broadcast_address)
+    barred: set[Address] = set()
+    if whole.version == 6:  # noqa: PLR2004 - IPv6
+        barred = {whole.network_address}
+    elif whole.num_addresses > _POINT_TO_POINT:
+        barred = {whole.network_address, whole.broadcast_address}
     reserved = [_address(text) for text in (subnet.gateway, *subnet.auxiliary_addresses, *endpoint_addresses)]
     used = {address for address in reserved if address is not None and address in pool} - barred
     if not subnet.gateway:

@@ -21,6 +21,7 @@ from exporter.metrics.samples import FamilySamples, LabelSet, label_set
 from exporter.network.procfs import ProcfsSource, read_file
 
 _SNMP_NAMES = (b"OutSegs", b"RetransSegs", b"CurrEstab")
+_ACTIVITY_NAMES = (b"InSegs", b"CurrEstab")
 _NETSTAT_NAMES = (b"ListenOverflows",)
 _ESTABLISHED, _TIME_WAIT = "established", "time_wait"
 
@@ -39,6 +40,12 @@ def parse_snmp(text: bytes) -> tuple[int | None, int | None, int | None]:
     """Segments sent and retransmitted, and established connections, of `/proc/<pid>/net/snmp`."""
     sent, retransmitted, established = _fields(text, b"Tcp:", _SNMP_NAMES)
     return sent, retransmitted, established
+
+
+def parse_activity(text: bytes) -> tuple[int | None, int | None]:
+    """Segments received, and established connections, of `/proc/<pid>/net/snmp`."""
+    received, established = _fields(text, b"Tcp:", _ACTIVITY_NAMES)
+    return received, established
 
 
 def parse_netstat(text: bytes) -> int | None:

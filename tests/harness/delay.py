@@ -7,6 +7,7 @@ hardware (checksums, segmentation) is left to it again.
 
 import heapq
 import itertools
+import os
 import select
 import socket
 import subprocess
@@ -46,6 +47,8 @@ class DelayedLink:
         _ip("link", "set", self._veth, "master", self._bridge)
 
     def _relay(self) -> None:
+        # Of this thread only: on a busy machine frames would wait for a processor and be late.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         ends = (_packet_socket(self._veth), _packet_socket("detour0"))
         other = {ends[0]: ends[1], ends[1]: ends[0]}
         waiting: list[tuple[float, int, socket.socket, bytes]] = []

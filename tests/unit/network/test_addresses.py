@@ -28,6 +28,11 @@ def test_a_range_gives_its_own_addresses_only() -> None:
     assert pools_of(network(subnet), endpoints("10.0.0.128", "10.0.0.7")) == [Pool("10.0.0.0/24", 8, 1)]
 
 
+def test_a_subnet_of_two_addresses_gives_both() -> None:
+    assert pools_of(network(Subnet("10.0.0.0/31", gateway="10.0.0.0")), []) == [Pool("10.0.0.0/31", 2, 1)]
+    assert pools_of(network(Subnet("10.0.0.0/32", gateway="10.0.0.0")), []) == [Pool("10.0.0.0/32", 1, 1)]
+
+
 def test_a_range_at_the_edge_is_without_network_and_broadcast_address() -> None:
     low = Subnet("10.0.0.0/24", ip_range="10.0.0.0/30", gateway="10.0.0.1")
     high = Subnet("10.0.0.0/24", ip_range="10.0.0.252/30", gateway="10.0.0.1")

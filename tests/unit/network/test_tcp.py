@@ -8,7 +8,15 @@ from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint
 from exporter.metrics.page import Format, make_page
 from exporter.network.procfs import ProcfsSource
-from exporter.network.tcp import TcpCollector, TcpCounters, parse_netstat, parse_snmp, parse_sockstat, read_tcp
+from exporter.network.tcp import (
+    TcpCollector,
+    TcpCounters,
+    parse_activity,
+    parse_netstat,
+    parse_snmp,
+    parse_sockstat,
+    read_tcp,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ID = "c" * 64
@@ -20,6 +28,7 @@ def test_files_of_a_real_kernel_are_read() -> None:
     assert sent > 0
     assert retransmitted is not None
     assert established is not None
+    assert parse_activity((FIXTURES / "snmp.txt").read_bytes()) == (16627, 0)
     assert parse_netstat((FIXTURES / "netstat.txt").read_bytes()) is not None
     assert parse_sockstat((FIXTURES / "sockstat.txt").read_bytes()) is not None
 
@@ -31,7 +40,7 @@ def test_a_kernel_with_other_fields_in_another_order_is_read() -> None:
 
 @given(st.binary())
 def test_files_of_any_form_raise_nothing(text: bytes) -> None:
-    for parse in (parse_snmp, parse_netstat, parse_sockstat):
+    for parse in (parse_snmp, parse_activity, parse_netstat, parse_sockstat):
         parse(text)
         parse(b"Tcp: " + text + b"\nTcp: 1\nTcpExt: a\nTcpExt: " + text + b"\nTCP: " + text)
 
