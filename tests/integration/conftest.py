@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 from collections.abc import Iterator
 
@@ -34,15 +35,26 @@ def private_engine() -> Iterator[PrivateEngine]:
 def engine(private_engine: PrivateEngine) -> Iterator[PrivateEngine]:
     """The engine, empty before and after."""
     yield private_engine
-    client = private_engine.client()
-    for container in client.containers.list(all=True, ignore_removed=True):
-        container.remove(force=True, v=True)
-    for network in client.networks.list():
-        if network.name not in ("bridge", "host", "none"):
-            network.remove()
-    for volume in client.volumes.list():
-        volume.remove(force=True)
-    client.close()
+    try:
+        empty(private_engine)
+    except docker.errors.APIError:
+        # Engine 20.10 sometimes keeps the endpoint of a container that is gone, when many end at once, and then
+        # refuses to remove the network; it drops such endpoints when it starts.
+        private_engine.stop()
+        private_engine.start()
+        empty(private_engine)
+
+
+def empty(engine: PrivateEngine) -> None:
+    """Remove all containers, networks and volumes."""
+    with contextlib.closing(engine.client()) as client:
+        for container in client.containers.list(all=True, ignore_removed=True):
+            container.remove(force=True, v=True)
+        for network in client.networks.list():
+            if network.name not in ("bridge", "host", "none"):
+                network.remove()
+        for volume in client.volumes.list():
+            volume.remove(force=True)
 
 
 @pytest.fixture
