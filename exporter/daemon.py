@@ -28,7 +28,9 @@ from exporter.network.rtt import RttCollector
 from exporter.network.source import CounterSource
 from exporter.network.tcp import TcpCollector
 from exporter.settings import NamePattern, Settings
-from exporter.volume.collector import VolumeCollector, VolumeOptions
+from exporter.volume.collector import VolumeCollector
+from exporter.volume.measuring import Measuring
+from exporter.volume.state import VolumeOptions
 from exporter.web.server import ListenError, Server, log_addresses
 from exporter.web.status import StatusRow
 
@@ -56,19 +58,17 @@ class Daemon:
         self._watch = Watch(self._engine, self._inventory)
         visibility = _visibility(settings)
         self._network = NetworkCollector(self._inventory, visibility, settings.path.procfs)
-        self._volume = VolumeCollector(
+        self._volumes = Measuring(
             self._inventory,
-            VolumeOptions(
-                rootfs=settings.path.rootfs,
-                interval_seconds=settings.volume.interval,
-            ),
+            _volume_options(settings),
             self._runner.watch,
-            visibility,
+            self._engine.volume_usage,
+            self._is_engine_here,
         )
         self._collectors: tuple[Collector, ...] = (
             EngineCollector(self._engine, self._watch, self._inventory, visibility),
             self._network,
-            self._volume,
+            VolumeCollector(self._inventory, self._volumes, settings.path.rootfs, visibility),
             self._instruments,
         )
         tcp = TcpCollector(self._inventory, visibility) if settings.collector.tcp else None
@@ -104,7 +104,7 @@ class Daemon:
                 group.create_task(self._watch.run(), name="watch")
                 group.create_task(self._network.follower.run(), name="link messages")
                 group.create_task(self._poll_forever(), name="poller")
-                group.create_task(self._volume.run(), name="volumes")
+                group.create_task(self._volumes.run(), name="volumes")
         except* _StopRequested as stop:
             get_logger().info("stopping", reason=str(stop.exceptions[0]))
         except* ListenError as listening:
@@ -125,7 +125,7 @@ class Daemon:
                         await self._first_inventory()
                 if self._inventory.complete:
                     await self._poll()
-                    await self._volume.measure_all()
+                    await self._volumes.measure_all()
                 page = await self.page()
                 watch.cancel()
         finally:
@@ -234,6 +234,12 @@ class Daemon:
             get_logger().info("traffic source chosen", source=choice.source, reason=choice.reason)
         self._choice = choice
 
+    def _is_engine_here(self) -> bool:
+        """Whether the engine's host is this one: it listens on a socket here, or its processes are seen."""
+        if self._engine.host.startswith("unix:"):
+            return True
+        return choose_source("auto", self._inventory, self._procfs.sees).source == "procfs"
+
     def _source(self) -> CounterSource:
         procfs = self._choice is None or self._choice.source == "procfs"
         return self._procfs if procfs else self._engine_source
@@ -252,14 +258,30 @@ class Daemon:
 
 
 def _visibility(settings: Settings) -> Visibility:
-    def compiled(pattern: NamePattern | None) -> re.Pattern[str] | None:
-        return pattern.compiled if pattern is not None else None
-
     return Visibility(
-        NameFilter(compiled(settings.network.include), compiled(settings.network.exclude)),
-        NameFilter(compiled(settings.container.include), compiled(settings.container.exclude)),
+        NameFilter(_compiled(settings.network.include), _compiled(settings.network.exclude)),
+        NameFilter(_compiled(settings.container.include), _compiled(settings.container.exclude)),
         tuple(settings.container.labels),
     )
+
+
+def _volume_options(settings: Settings) -> VolumeOptions:
+    volume = settings.volume
+    return VolumeOptions(
+        procfs=settings.path.procfs,
+        rootfs=settings.path.rootfs,
+        interval_seconds=volume.interval,
+        max_age_seconds=volume.max_age,
+        timeout_seconds=volume.timeout,
+        max_share=volume.max_share,
+        declared=[(declared.name.compiled, declared.bytes) for declared in volume.capacity],
+        bind_mounts=_compiled(volume.bind_mounts),
+        engine_usage=volume.engine_df,
+    )
+
+
+def _compiled(pattern: NamePattern | None) -> re.Pattern[str] | None:
+    return pattern.compiled if pattern is not None else None
 
 
 class _StopRequested(Exception):  # noqa: N818 - no error

@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from exporter.inventory.sizes import parse_size
 from exporter.inventory.visibility import label_name
 
 DEFAULT_PORT = 10420
@@ -118,6 +119,32 @@ class NamePattern(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
+class DeclaredCapacity(str):
+    """`NAME=SIZE`: the capacity of the volumes whose whole name matches a regular expression."""
+
+    __slots__ = ("bytes", "name")
+
+    name: NamePattern
+    bytes: int
+
+    def __new__(cls, value: str) -> Self:
+        """Raise PydanticCustomError, which names the allowed forms, if it is no name and size."""
+        name, separator, size = value.rpartition("=")
+        if not separator or not name:
+            raise PydanticCustomError("capacity", "NAME=SIZE, for instance pgdata=50GB")
+        declared = super().__new__(cls, value)
+        declared.name = NamePattern(name)
+        try:
+            declared.bytes = parse_size(size)
+        except ValueError as error:
+            raise PydanticCustomError("capacity", "as SIZE {forms}", {"forms": str(error)}) from None
+        return declared
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -162,6 +189,32 @@ class VolumeSettings(_Section):
         default=Duration(60),
         ge=1,
         description="Time between two measurements of volumes that are cheap to measure.",
+    )
+    max_age: Duration = Field(
+        default=Duration(3600),
+        ge=1,
+        description="Time after which also a volume that no running container can write to is measured again.",
+    )
+    max_share: float = Field(
+        default=0.05, gt=0, le=1, description="Largest share of the time that walking volumes may take."
+    )
+    timeout: Duration = Field(
+        default=Duration(600), ge=1, description="Time after which the walk of a volume is given up."
+    )
+    capacity: list[DeclaredCapacity] = Field(
+        default=[],
+        description="NAME=SIZE: capacity of the volumes whose whole name matches this regular expression, such as "
+        "pgdata=50GB; the first that matches counts; repeatable. The label netvol.capacity of a volume wins.",
+    )
+    bind_mounts: NamePattern | None = Field(
+        default=None,
+        description="Measure bind mounts whose whole destination in the container matches this regular "
+        "expression; volume is then their path on the host.",
+    )
+    engine_df: CliDualFlag[bool] = Field(
+        default=True,
+        description="Ask the engine for the usage of volumes whose files can't be read here, at most every 15 "
+        "minutes.",
     )
 
 
@@ -371,6 +424,10 @@ def _allowed(error: Any) -> str:
         case "greater_than_equal":
             limit = context["ge"]
             return f"{limit if isinstance(limit, int) else Duration(limit)} or more"
+        case "greater_than":
+            return f"more than {context['gt']:g}"
+        case "less_than_equal":
+            return f"{context['le']:g} or less"
         case "string_pattern_mismatch":
             return f"text that matches {context['pattern']}"
         case _:

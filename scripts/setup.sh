@@ -69,6 +69,7 @@ programs() {
     local wanted=(
         dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2
         iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils
+        find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
     )
     local missing=() pair
     for pair in "${wanted[@]}"; do

@@ -164,6 +164,7 @@ def parse_volume(json: Any) -> Volume:
         created_at=parse_time(volume.get("CreatedAt")),
         options=_texts(volume.get("Options")),
         labels=_texts(volume.get("Labels")),
+        is_cluster=bool(volume.get("ClusterVolume")),
     )
 
 

@@ -121,7 +121,8 @@ class Volume:
     """A Docker volume.
 
     `mountpoint` is a path on the engine's host; something is mounted there only while a container uses a
-    volume that has driver options. `options` can hold passwords: they never reach a metric or a log.
+    volume that has driver options. `options` can hold passwords: they never reach a metric or a log. A cluster
+    volume is Swarm's (CSI); it has no files of its own on a host.
     """
 
     name: str
@@ -131,3 +132,4 @@ class Volume:
     created_at: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
+    is_cluster: bool = False

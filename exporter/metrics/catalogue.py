@@ -411,6 +411,14 @@ VOLUME_MOUNT_INFO = _family(
     "A container's mount of a volume; always 1.",
     ("volume", "container", "destination", "read_only"),
 )
+VOLUME_ENCRYPTED = _family(
+    "docker_volume_encrypted",
+    Kind.GAUGE,
+    Group.VOLUME,
+    "Whether the volume's files are encrypted at rest by dm-crypt below their file system; absent where it can't "
+    "be told.",
+    ("volume",),
+)
 VOLUME_MEASURED = _family(
     "docker_volume_measured_timestamp_seconds",
     Kind.GAUGE,

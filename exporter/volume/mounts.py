@@ -4,24 +4,56 @@ The own view is the one that counts: it says what a path that is about to be mea
 volume that is not mounted here would otherwise be taken for the disk below it.
 """
 
+import asyncio
 import re
+import select
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import islice, takewhile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _FIXED_FIELDS = 6
+_REMOTE_TYPES = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ceph",
+        "9p",
+        "afs",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+        "virtiofs",
+        "gpfs",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """One mount: where, which part of which file system. `device` is `major:minor`."""
+    """One mount: where, which part of which file system. `device` is `major:minor`.
+
+    `project_quota` says whether the file system enforces project quotas (xfs, ext4 and f2fs tell it alike).
+    """
 
     path: str
     root: str
     device: str
     fstype: str
     source: str
+    project_quota: bool = False
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server stands behind it, so that any question can hang, and a walk costs others' time."""
+        return self.fstype in _REMOTE_TYPES or self.fstype.startswith("fuse")
 
 
 class MountTable:
@@ -30,6 +62,7 @@ class MountTable:
     def __init__(self, mounts: Iterable[MountPoint]) -> None:
         # A later mount on the same path hides an earlier one.
         self._by_path = {mount.path: mount for mount in mounts}
+        self._paths = sorted(self._by_path)
         self._whole: dict[str, MountPoint] = {}
         for mount in sorted(self._by_path.values(), key=lambda mount: len(mount.path), reverse=True):
             if mount.root == "/":
@@ -41,12 +74,22 @@ class MountTable:
 
     def holding(self, path: str) -> MountPoint | None:
         """The mount that a path lies on; None only where the table is empty."""
-        pure = PurePosixPath(path)
-        for parent in (pure, *pure.parents):
-            mount = self._by_path.get(str(parent))
+        while path:
+            mount = self._by_path.get(path)
             if mount is not None:
                 return mount
-        return None
+            path = path.rpartition("/")[0]
+        return self._by_path.get("/")
+
+    def below(self, path: str) -> list[str]:
+        """The mount points inside a directory, relative to it; what is mounted there is not its own."""
+        prefix = path.rstrip("/") + "/"
+        first = bisect_left(self._paths, prefix)
+        return [
+            mounted.removeprefix(prefix)
+            for mounted in takewhile(lambda mounted: mounted.startswith(prefix), islice(self._paths, first, None))
+            if mounted != prefix
+        ]
 
     def filesystem_of(self, mount: MountPoint) -> MountPoint:
         """The mount that shows the whole file system of which a bind mount shows a part.
@@ -55,6 +98,33 @@ class MountTable:
         Where it is nowhere mounted whole, as in a container, the part stands for it.
         """
         return self._whole.get(mount.device, mount)
+
+
+class MountChanges:
+    """Tells when something was mounted or unmounted: the kernel marks an open mountinfo then (proc(5))."""
+
+    def __init__(self, changed: asyncio.Event, path: Path = Path("/proc/self/mountinfo")) -> None:
+        self._changed = changed
+        self._path = path
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("rb")
+        # Always readable, changed or not: so it is watched for the mark alone, by a poll object of its own.
+        self._poll = select.epoll()
+        self._poll.register(self._file, select.EPOLLPRI)
+        asyncio.get_running_loop().add_reader(self._poll.fileno(), self._mark)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._poll.fileno())
+        self._poll.close()
+        self._file.close()
+
+    def _mark(self) -> None:
+        self._poll.poll(0)
+        self._changed.set()
 
 
 def parse_mountinfo(text: bytes) -> MountTable:
@@ -72,6 +142,7 @@ def parse_mountinfo(text: bytes) -> MountTable:
                 device=fields[2].decode(errors="replace"),
                 fstype=rest[0].decode(errors="replace"),
                 source=_unescaped(rest[1]),
+                project_quota=b"prjquota" in rest[-1].split(b","),
             )
         )
     return MountTable(mounts)

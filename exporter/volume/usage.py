@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from exporter.volume import walker
 
@@ -32,6 +35,25 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """A project quota on a directory. What it counts is None without the right to ask for it."""
+
+    is_own: bool
+    used_bytes: int | None = None
+    inodes_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySpace:
+    """The space of a directory, which is its quota's where it has one, and what else is told about it."""
+
+    space: Space
+    seconds: float
+    project: Project | None = None
+    has_encrypted_names: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What a walk found, and how long it took."""
 
@@ -46,6 +68,7 @@ class Walker:
     def __init__(self, name: str) -> None:
         self._name = name
         self._process: asyncio.subprocess.Process | None = None
+        self._dying: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -58,32 +81,36 @@ class Walker:
 
         Raises MeasureError with the reason missing, permission, io, timeout or died.
         """
-        found = await self._ask("space", path, timeout_seconds)
-        return Space(**{name: int(found[name]) for name in Space.__slots__})
+        return _space(await self._ask({"operation": "space", "path": path}, timeout_seconds))
 
-    async def usage(self, path: str, timeout_seconds: float) -> Measurement:
-        """Walk a directory. Raises MeasureError like `space`."""
-        found = await self._ask("usage", path, timeout_seconds)
+    async def directory(self, path: str, timeout_seconds: float) -> DirectorySpace:
+        """Ask for the space of a directory, with its quota. Raises MeasureError like `space`."""
+        found = await self._ask({"operation": "directory", "path": path}, timeout_seconds)
+        project = Project(**found["project"]) if found["project"] else None
+        return DirectorySpace(_space(found), float(found["seconds"]), project, bool(found["has_encrypted_names"]))
+
+    async def usage(self, path: str, timeout_seconds: float, nested: Sequence[str] = ()) -> Measurement:
+        """Walk a directory, but not what is mounted inside. Raises MeasureError like `space`."""
+        found = await self._ask({"operation": "usage", "path": path, "nested": list(nested)}, timeout_seconds)
         return Measurement(int(found["used_bytes"]), int(found["inodes_used"]), float(found["seconds"]))
 
     async def close(self) -> None:
-        """Kill the child, whatever it is doing; one that hangs in the kernel is left to it."""
+        """Kill the child with all that it started; one that hangs in the kernel is left to it."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await process.wait()
+            self._dying = process
 
-    async def _ask(
-        self, operation: Literal["space", "usage"], path: str, timeout_seconds: float
-    ) -> dict[str, Any]:
+    async def _ask(self, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
         async with self._turn:
             answered = False
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    found = await self._exchange(json.dumps({"operation": operation, "path": path}))
+                    found = await self._exchange(json.dumps(request))
                 answered = True
             except TimeoutError:
                 raise MeasureError("timeout", f"not measured within {timeout_seconds:g} s") from None
@@ -98,6 +125,9 @@ class Walker:
     async def _exchange(self, line: str) -> dict[str, Any]:
         process = self._process
         if process is None:
+            if self._dying is not None and self._dying.returncode is None:
+                # Another one would hang in the kernel like it, one for each question.
+                raise MeasureError("timeout", "the file system does not answer")
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
@@ -106,6 +136,7 @@ class Walker:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_LONGEST_ANSWER_BYTES,
+                start_new_session=True,
             )
         if process.stdin is None or process.stdout is None:
             raise MeasureError("died", "the walker has no pipes")
@@ -116,3 +147,7 @@ class Walker:
         except (OSError, ValueError):
             raise MeasureError("died", f"walker {self._name} ended while it measured") from None
         return found
+
+
+def _space(found: dict[str, Any]) -> Space:
+    return Space(**{name: int(found[name]) for name in Space.__slots__})

@@ -117,3 +117,36 @@ def test_an_expression_may_hold_commas_and_brackets() -> None:
 def test_labels_that_would_become_one_are_refused() -> None:
     message = usage_error("--container.labels=a.b", "--container.labels=a-b")
     assert "allowed: labels that differ" in message
+
+
+def test_capacities_are_declared_by_name_and_size() -> None:
+    declared = load(["--volume.capacity=pg.*=50GB", "--volume.capacity", "a=5g"], {}).volume.capacity
+    assert [(one.name, one.bytes) for one in declared] == [("pg.*", 50 * 10**9), ("a", 5 * 2**30)]
+
+
+def test_capacities_in_the_environment_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETVOL_VOLUME_CAPACITY", "a=1g, b=2g")
+    assert [one.bytes for one in load([]).volume.capacity] == [2**30, 2**31]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("data", "NAME=SIZE"), ("=5g", "NAME=SIZE"), ("data=much", "50GiB"), ("(=5g", "at position 0")],
+)
+def test_a_bad_capacity_is_refused_with_its_value_and_what_is_allowed(text: str, told: str) -> None:
+    message = usage_error(f"--volume.capacity={text}")
+    assert f"--volume.capacity (or NETVOL_VOLUME_CAPACITY): {text!r} is not allowed" in message
+    assert told in message
+
+
+@pytest.mark.parametrize("share", ["0", "-1", "1.5", "much"])
+def test_a_share_of_time_is_above_0_and_at_most_1(share: str) -> None:
+    assert f"--volume.max-share (or NETVOL_VOLUME_MAX_SHARE): '{share}' is not allowed" in usage_error(
+        f"--volume.max-share={share}"
+    )
+    assert load(["--volume.max-share=0.5"], {}).volume.max_share == 0.5
+
+
+def test_the_engines_disk_usage_can_be_turned_off() -> None:
+    assert load([], {}).volume.engine_df
+    assert not load(["--no-volume.engine-df"], {}).volume.engine_df

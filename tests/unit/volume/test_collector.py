@@ -8,14 +8,21 @@ from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Mount, Volume
 from exporter.metrics.page import Format, make_page
 from exporter.metrics.runner import Runner
-from exporter.volume.collector import VolumeCollector, VolumeOptions, is_anonymous, kind_of, needs_mount
+from exporter.volume.collector import VolumeCollector
+from exporter.volume.measuring import Measuring
+from exporter.volume.state import VolumeOptions
 from exporter.volume.walker import usage
 from tests.harness.wait import eventually_async
 
 
-def collector(inventory: Inventory) -> VolumeCollector:
-    inventory.mark_listed("volume")
-    return VolumeCollector(inventory, VolumeOptions(interval_seconds=0.2), Runner().watch)
+class Measured:
+    """A collector with its measuring."""
+
+    def __init__(self, inventory: Inventory, **options: Any) -> None:
+        inventory.mark_listed("volume")
+        options.setdefault("interval_seconds", 0.2)
+        self.measuring = Measuring(inventory, VolumeOptions(**options), Runner().watch)
+        self.collector = VolumeCollector(inventory, self.measuring)
 
 
 def volume(tmp_path: Path, name: str = "data", **more: Any) -> Volume:
@@ -25,13 +32,13 @@ def volume(tmp_path: Path, name: str = "data", **more: Any) -> Volume:
     return Volume(name, "local", str(folder), **more)
 
 
-def page(collector: VolumeCollector) -> str:
-    return make_page(collector.samples()).in_format(Format.TEXT).decode()
+def page(measured: Measured) -> str:
+    return make_page(measured.collector.samples()).in_format(Format.TEXT).decode()
 
 
 @asynccontextmanager
-async def running(collector: VolumeCollector) -> AsyncIterator[None]:
-    task = asyncio.get_running_loop().create_task(collector.run())
+async def running(measured: Measured) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(measured.measuring.run())
     try:
         yield
     finally:
@@ -41,7 +48,7 @@ async def running(collector: VolumeCollector) -> AsyncIterator[None]:
 
 async def test_a_volume_is_measured_once_it_is_there_and_gone_once_it_is_gone(tmp_path: Path) -> None:
     inventory = Inventory()
-    measured = collector(inventory)
+    measured = Measured(inventory)
     async with running(measured):
         inventory.put_volume(volume(tmp_path))
         used, inodes = usage(str(tmp_path / "data"))
@@ -59,8 +66,8 @@ async def test_a_volume_is_measured_once_it_is_there_and_gone_once_it_is_gone(tm
 async def test_an_option_volume_that_is_not_mounted_is_not_taken_for_the_disk_below(tmp_path: Path) -> None:
     inventory = Inventory()
     inventory.put_volume(volume(tmp_path, "ram", options={"type": "tmpfs", "device": "tmpfs"}))
-    measured = collector(inventory)
-    await measured.measure_all()
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
     text = page(measured)
     assert (
         'docker_volume_info{volume="ram",driver="local",scope="local",kind="tmpfs",capacity_source="",filesystem=""'
@@ -73,8 +80,8 @@ async def test_an_option_volume_that_is_not_mounted_is_not_taken_for_the_disk_be
 async def test_a_volume_that_cannot_be_measured_has_a_reason_and_no_value(tmp_path: Path) -> None:
     inventory = Inventory()
     inventory.put_volume(Volume("gone", "local", str(tmp_path / "gone")))
-    measured = collector(inventory)
-    await measured.measure_all()
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
     text = page(measured)
     assert 'docker_volume_measurement_errors_total{volume="gone",reason="missing"} 1\n' in text
     assert "docker_volume_used_bytes" not in text
@@ -86,8 +93,8 @@ async def test_who_uses_a_volume_is_told(tmp_path: Path) -> None:
     mount = Mount("volume", "data", "/x", "/var/lib/data", read_only=True)
     inventory.put_container(Container("a", "web", "x", "running", pid=5, mounts=(mount, mount)))
     inventory.put_container(Container("b", "old", "x", "exited", mounts=(mount,)))
-    measured = collector(inventory)
-    await measured.measure_all()
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
     text = page(measured)
     assert 'docker_volume_containers{volume="data",state="running"} 1\n' in text
     assert 'docker_volume_containers{volume="data",state="stopped"} 1\n' in text
@@ -101,8 +108,8 @@ async def test_anonymous_dangling_volumes_are_summed_and_not_listed(tmp_path: Pa
     inventory = Inventory()
     inventory.put_volume(volume(tmp_path, "a" * 64))
     inventory.put_volume(volume(tmp_path, "named"))
-    measured = collector(inventory)
-    await measured.measure_all()
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
     text = page(measured)
     used = usage(str(tmp_path / ("a" * 64)))[0]
     assert 'docker_volume_dangling{anonymous="true"} 1\n' in text
@@ -112,15 +119,6 @@ async def test_anonymous_dangling_volumes_are_summed_and_not_listed(tmp_path: Pa
 
 
 def test_before_the_volumes_are_listed_nothing_is_claimed() -> None:
-    assert page(VolumeCollector(Inventory(), VolumeOptions(), Runner().watch)) == ""
-
-
-def test_volumes_are_told_apart() -> None:
-    assert is_anonymous(Volume("0f" * 32, "local", "/v"))
-    assert is_anonymous(Volume("x", "local", "/v", labels={"com.docker.volume.anonymous": ""}))
-    assert not is_anonymous(Volume("data", "local", "/v"))
-    assert kind_of(Volume("v", "local", "/v")) == "directory"
-    assert kind_of(Volume("v", "local", "/v", options={"type": "none", "o": "bind,ro", "device": "/x"})) == "bind"
-    assert kind_of(Volume("v", "local", "/v", options={"type": "nfs", "device": ":/x"})) == "nfs"
-    assert kind_of(Volume("v", "rexray", "/v")) == "plugin"
-    assert not needs_mount(Volume("v", "local", "/v", options={"size": "5g"}))
+    inventory = Inventory()
+    measuring = Measuring(inventory, VolumeOptions(), Runner().watch)
+    assert list(VolumeCollector(inventory, measuring).samples()) == []

@@ -1,0 +1,263 @@
+"""Keeps what is known of every volume current: sees what changes, and lets it be asked for or walked."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.engine.api import EngineError
+from exporter.inventory.inventory import Inventory
+from exporter.inventory.model import Volume
+from exporter.logs import get_logger
+from exporter.volume.capacity import Capacity
+from exporter.volume.encryption import DeviceStack
+from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
+from exporter.volume.mounts import MountChanges, MountPoint, MountTable, parse_mountinfo
+from exporter.volume.places import Place, place_of
+from exporter.volume.probing import Probing
+from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
+from exporter.volume.usage import Space
+from exporter.volume.walking import Walking
+from exporter.volume.writes import read_written_bytes
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_DEBOUNCE_SECONDS = 0.1
+_LOOKING_REST = 20.0
+"""Looking at mounts again takes at most a twentieth of the time, however fast containers come and go."""
+
+_ENGINES_REASONS = ("", "missing", "permission")
+"""Failures for which the engine is asked for the usage; what takes too long here does so there too."""
+
+
+class Measuring:
+    """The state of every volume, kept current by `run`. `version` changes with anything that is known."""
+
+    name = "volume"
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        options: VolumeOptions,
+        watch: Callable[[str], AbstractContextManager[None]],
+        engine_usage: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
+        are_files_here: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`watch` is the runner's: a round that fails becomes a metric and a log line.
+
+        `engine_usage` asks the engine for bytes by volume. `are_files_here` says whether the engine's host is the
+        one whose files are seen: the same path may exist on another.
+        """
+        self.states: dict[str, VolumeState] = {}
+        self.version = 0
+        self._inventory = inventory
+        self._options = options
+        self._watch = watch
+        self._engine_usage = engine_usage if options.engine_usage else None
+        self._are_files_here = are_files_here
+        self._probing = Probing(options)
+        self._walking = Walking(options, self.states, self._note_change)
+        self._written: Mapping[str, int] = {}
+        self._stale = asyncio.Event()
+        self._unprobed = asyncio.Event()
+        self._probed = asyncio.Event()
+
+    @property
+    def spaces(self) -> Mapping[MountPoint, Space]:
+        """The space of the file systems that hold volumes."""
+        return self._probing.spaces
+
+    def capacity(self, state: VolumeState) -> Capacity | None:
+        """A volume's limit, None if nothing is known of it."""
+        return self._probing.capacity(state)
+
+    async def run(self) -> None:
+        """Measure for ever."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._mark_changes(), name="changes of volumes")
+                group.create_task(self._mark_mounts(), name="mounts of volumes")
+                group.create_task(self._look_when_stale(), name="places of volumes")
+                group.create_task(self._probe_when_due(), name="space of file systems")
+                group.create_task(self._walking.run(lambda: self._watch(self.name)), name="volume usage")
+                group.create_task(self._ask_engine_when_due(), name="usage by the engine")
+        finally:
+            await self._close()
+
+    async def measure_all(self) -> None:
+        """Measure each volume once."""
+        try:
+            with self._watch(self.name):
+                await self._look()
+                await self._probe()
+                await self._walking.walk_all()
+                await self._ask_engine()
+        finally:
+            await self._close()
+
+    async def _mark_changes(self) -> None:
+        """What the inventory says makes a look necessary: a volume came, went, got or lost a user."""
+        while True:
+            generation, relevant = self._inventory.generation, self._relevant()
+            while self._relevant() == relevant:
+                generation = await self._inventory.changed(generation)
+            self._stale.set()
+
+    def _relevant(self) -> tuple[object, ...]:
+        containers = self._inventory.containers.values()
+        return (
+            dict(self._inventory.volumes),
+            bind_mounts(containers, self._options.bind_mounts).keys(),
+            {(container.id, container.pid) for container in containers if container.mounts},
+        )
+
+    async def _mark_mounts(self) -> None:
+        """What the kernel says makes a look necessary, whatever the order of the engine's events: a mount."""
+        with MountChanges(self._stale):
+            await asyncio.get_running_loop().create_future()
+
+    async def _look_when_stale(self) -> None:
+        while True:
+            started = time.monotonic()
+            self._stale.clear()
+            with self._watch(self.name):
+                await self._look()
+            rest = max(_DEBOUNCE_SECONDS, (time.monotonic() - started) * _LOOKING_REST)
+            await asyncio.sleep(rest)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.interval_seconds):
+                    await self._stale.wait()
+
+    async def _look(self) -> None:
+        """Find out where the volumes are, and who may write to them."""
+        volumes = self._volumes()
+        table = await asyncio.to_thread(lambda: parse_mountinfo(_MOUNTINFO.read_bytes()))
+        places = self._places(volumes, table)
+        devices = {place.mount.device for place in places.values()}
+        stack = DeviceStack(table, self._options.rootfs)
+        encrypted = await asyncio.to_thread(lambda: {device: stack.is_encrypted(device) for device in devices})
+        writers = writers_of(self._inventory)
+        for name in self.states.keys() - volumes.keys():
+            del self.states[name]
+            self._walking.forget(name)
+        for name, volume in volumes.items():
+            state = self._state(volume)
+            self._place(state, places.get(name))
+            state.is_encrypted = encrypted.get(state.place.mount.device) if state.place is not None else None
+            now = writers.get(name, frozenset())
+            left, state.writers = state.writers - now, now
+            self._walking.take_up([state])
+            if left:
+                self._walking.hurry(name)
+        await self._note_writes()
+        await self._walking.close_unused(devices)
+        await self._probing.close_unused([place.path for place in places.values()])
+        if any(state.place is not None and state.directory is None for state in self.states.values()):
+            self._unprobed.set()
+        self._note_change()
+
+    def _volumes(self) -> dict[str, Volume]:
+        containers = self._inventory.containers.values()
+        return {**self._inventory.volumes, **bind_mounts(containers, self._options.bind_mounts)}
+
+    def _places(self, volumes: Mapping[str, Volume], table: MountTable) -> dict[str, Place]:
+        if not self._are_files_here():
+            return {}
+        found = {name: place_of(volume, table, self._options.rootfs) for name, volume in volumes.items()}
+        return {name: place for name, place in found.items() if place is not None}
+
+    def _state(self, volume: Volume) -> VolumeState:
+        state = self.states.get(volume.name)
+        if state is None:
+            state = self.states[volume.name] = VolumeState.of(volume)
+            state.declared_bytes = declared_bytes(volume, self._options)
+        elif state.volume != volume:
+            if state.volume.labels != volume.labels:
+                state.declared_bytes = declared_bytes(volume, self._options)
+            state.volume = volume
+        return state
+
+    def _place(self, state: VolumeState, place: Place | None) -> None:
+        same = (
+            place is not None
+            and state.place is not None
+            and replace(place, nested=state.place.nested) == state.place
+        )
+        if same:
+            state.place = place
+        elif place is not None or state.place is not None:
+            state.move(place)
+            self._walking.forget(state.volume.name)
+
+    async def _note_writes(self) -> None:
+        """Find out to whose volumes was written since the last look."""
+        ids = {id_ for state in self.states.values() for id_ in state.writers}
+        containers = [self._inventory.containers[id_] for id_ in ids if id_ in self._inventory.containers]
+        options = self._options
+        written = await asyncio.to_thread(read_written_bytes, containers, options.procfs, options.rootfs)
+        busy = {id_ for id_, count in written.items() if count != self._written.get(id_, count)}
+        self._written = written
+        self._walking.written(name for name, state in self.states.items() if state.writers & busy)
+
+    async def _probe_when_due(self) -> None:
+        """Ask for the space at each interval, and at once where a new volume or file system came."""
+        due = 0.0
+        while True:
+            self._unprobed.clear()
+            is_due = time.monotonic() >= due
+            if is_due:
+                due = time.monotonic() + self._options.interval_seconds
+            with self._watch(self.name):
+                await self._probe(only_new=not is_due)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
+                    await self._unprobed.wait()
+
+    async def _probe(self, *, only_new: bool = False) -> None:
+        await self._probing.probe(list(self.states.values()), only_new=only_new)
+        self._walking.take_up(self.states.values())
+        self._note_change()
+        if self.states:
+            self._probed.set()
+
+    async def _ask_engine_when_due(self) -> None:
+        """Ask the engine rarely and only if needed: it walks all volumes, and on old versions all images."""
+        await self._probed.wait()
+        while True:
+            with self._watch(self.name):
+                asked = await self._ask_engine()
+            await asyncio.sleep(self._options.engine_usage_seconds if asked else self._options.interval_seconds)
+
+    async def _ask_engine(self) -> bool:
+        """Take the engine's word for volumes that can't be read here; whether it was asked."""
+        if self._engine_usage is None or not any(map(_is_left_to_engine, self.states.values())):
+            return False
+        started = time.monotonic()
+        try:
+            usage = await self._engine_usage()
+        except EngineError as error:
+            get_logger().warning("engine's disk usage not read", reason=str(error))
+            return True
+        for name, used_bytes in usage.items():
+            state = self.states.get(name)
+            if state is not None and _is_left_to_engine(state):
+                state.succeeded(used_bytes, None, time.monotonic() - started, is_engines=True)
+        self._note_change()
+        return True
+
+    def _note_change(self) -> None:
+        self.version += 1
+
+    async def _close(self) -> None:
+        await self._walking.close()
+        await self._probing.close()
+
+
+def _is_left_to_engine(state: VolumeState) -> bool:
+    """Whether a volume can't be read here, and never could be: the engine counts otherwise, values would jump."""
+    if needs_mount(state.volume) or is_bind_mount(state.volume) or state.failing not in _ENGINES_REASONS:
+        return False
+    unreadable = state.place is None or bool(state.failing)
+    return unreadable and (state.used_bytes is None or state.is_engines)

@@ -1,0 +1,42 @@
+"""Where the files of a volume are seen here, and whether their file system is the volume's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.inventory.model import Volume
+from exporter.volume.kinds import needs_mount
+from exporter.volume.mounts import MountPoint, MountTable, seen_here
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path, the file system that it lies on, and what is mounted inside it (relative paths).
+
+    `is_own` says that the file system is the volume's alone, so that its space is the volume's.
+    """
+
+    path: str
+    mount: MountPoint
+    is_own: bool
+    nested: tuple[str, ...] = ()
+
+
+def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
+    """Find a volume's files; None while it has none, or none that is seen here.
+
+    A volume with driver options has files only while something is mounted on its mount point: what is seen there
+    otherwise is the disk below. What is mounted is the volume's own file system if it is all of one (its root),
+    unless that holds the directories of volumes too; of a server's no more is known than that it is mounted.
+    """
+    if not volume.mountpoint:
+        return None
+    path = seen_here(volume.mountpoint, rootfs)
+    exact, holder = table.at(path), table.holding(path)
+    if holder is None or (exact is None and needs_mount(volume)):
+        return None
+    around = table.holding(path.rpartition("/")[0] or "/")
+    is_own = exact is not None and (
+        exact.is_remote or (exact.root == "/" and around is not None and exact.device != around.device)
+    )
+    mount = holder if holder.is_remote else table.filesystem_of(holder)
+    return Place(path, mount, is_own, tuple(table.below(path)))

@@ -1,0 +1,127 @@
+"""Asks file systems for their space, and directories for their quota: what the kernel knows without a walk."""
+
+import asyncio
+from collections.abc import Collection
+
+from exporter.logs import get_logger
+from exporter.volume.capacity import Capacity, capacity_of
+from exporter.volume.mounts import MountPoint
+from exporter.volume.state import VolumeOptions, VolumeState
+from exporter.volume.usage import MeasureError, Space, Walker
+
+
+class Probing:
+    """The space of the file systems that hold volumes, and of the volumes that have a limit in the kernel."""
+
+    def __init__(self, options: VolumeOptions) -> None:
+        self.spaces: dict[MountPoint, Space] = {}
+        self._timeout_seconds = options.space_timeout_seconds
+        self._local = Walker("space")
+        self._remote: dict[str, Walker] = {}
+
+    async def probe(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
+        """Ask for all, or only for what was not asked for yet. A server that hangs keeps nobody else waiting."""
+        placed = [state for state in states if state.place is not None]
+        asked = [state for state in placed if _is_asked(state, only_new=only_new)]
+        async with asyncio.TaskGroup() as group:
+            for state in asked:
+                if state.place is not None and state.place.mount.is_remote:
+                    group.create_task(self._probe_directory(state), name=f"space of {state.place.path}")
+            group.create_task(self._probe_local(placed, asked, only_new=only_new), name="space of this host")
+
+    def capacity(self, state: VolumeState) -> Capacity | None:
+        """A volume's limit, None if nothing is known of it."""
+        quota = own = filesystem = None
+        if state.place is not None and state.directory is not None:
+            filesystem = self.spaces.get(state.place.mount)
+            if state.place.is_own:
+                own = state.directory.space
+            elif self._is_limited(state):
+                quota = state.directory.space
+        return capacity_of(
+            quota=quota,
+            own=own,
+            declared_bytes=state.declared_bytes,
+            filesystem=filesystem,
+            used_bytes=state.used_bytes,
+        )
+
+    async def close_unused(self, paths: Collection[str]) -> None:
+        """End the children that asked about other paths than these."""
+        for path in self._remote.keys() - set(paths):
+            await self._remote.pop(path).close()
+
+    async def close(self) -> None:
+        """End all children."""
+        await self._local.close()
+        await self.close_unused(())
+
+    async def _probe_local(
+        self, placed: Collection[VolumeState], asked: Collection[VolumeState], *, only_new: bool
+    ) -> None:
+        for state in asked:
+            if state.place is not None and not state.place.mount.is_remote:
+                await self._probe_directory(state)
+        own = {state.place.mount for state in placed if state.place is not None and state.place.is_own}
+        shared = {
+            state.place.mount
+            for state in placed
+            if state.place is not None and not state.place.is_own and state.directory is not None
+        }
+        for mount in self.spaces.keys() - own - shared:
+            del self.spaces[mount]
+        for mount in (shared - self.spaces.keys()) if only_new else shared:
+            try:
+                self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
+            except MeasureError as error:
+                self.spaces.pop(mount, None)
+                get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
+        for state in asked:
+            self._judge(state)
+
+    async def _probe_directory(self, state: VolumeState) -> None:
+        place = state.place
+        if place is None:
+            return
+        prober = self._local
+        if place.mount.is_remote:
+            prober = self._remote.setdefault(place.path, Walker(place.path))
+        try:
+            found = await prober.directory(place.path, self._timeout_seconds)
+        except MeasureError as error:
+            if state.place is place:
+                state.failed(error)
+            return
+        if state.place is not place:  # its files are elsewhere by now
+            return
+        state.directory = found
+        if place.is_own:
+            self.spaces[place.mount] = found.space
+            used = found.space.size_bytes - found.space.free_bytes
+            inodes = found.space.inodes - found.space.inodes_free if found.space.inodes else None
+            state.succeeded(used, inodes, found.seconds)
+
+    def _judge(self, state: VolumeState) -> None:
+        """See whether a directory's quota is its own, and then take its usage from that."""
+        directory = state.directory
+        if state.place is None or state.place.is_own or directory is None:
+            return
+        project = directory.project
+        state.has_own_quota = project is not None and project.is_own and self._is_limited(state)
+        if project is not None and state.has_own_quota:
+            by_space = directory.space.size_bytes - directory.space.free_bytes
+            used = by_space if project.used_bytes is None else project.used_bytes
+            state.succeeded(used, project.inodes_used, directory.seconds)
+
+    def _is_limited(self, state: VolumeState) -> bool:
+        """Whether a directory is told another size than its file system: then it is its quota's."""
+        if state.place is None or state.directory is None or state.directory.project is None:
+            return False
+        filesystem = self.spaces.get(state.place.mount)
+        return filesystem is not None and state.directory.space.size_bytes < filesystem.size_bytes
+
+
+def _is_asked(state: VolumeState, *, only_new: bool) -> bool:
+    if state.directory is None:
+        return not (only_new and state.failing)
+    return not only_new and state.place is not None and (state.place.is_own or state.place.mount.project_quota)

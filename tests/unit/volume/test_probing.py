@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import pytest
+
+from exporter.inventory.model import Volume
+from exporter.volume.mounts import MountPoint
+from exporter.volume.places import Place
+from exporter.volume.probing import Probing
+from exporter.volume.state import VolumeOptions, VolumeState
+from exporter.volume.usage import DirectorySpace, MeasureError, Project, Space, Walker
+
+DISK = MountPoint("/disk", "/", "8:1", "xfs", "/dev/sda1", project_quota=True)
+SHARE = MountPoint("/share", "/", "0:9", "nfs4", "server:/share")
+DISK_SPACE = Space(1_000_000, 400_000, 400_000, 1000, 900)
+QUOTA_SPACE = Space(50_000, 20_000, 20_000, 1000, 900)
+
+
+class Answers:
+    """What the children would answer, by path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directories: dict[str, DirectorySpace | MeasureError] = {}
+        self.asked: list[str] = []
+        answers = self
+
+        async def directory(_: Walker, path: str, __: float) -> DirectorySpace:
+            answers.asked.append(path)
+            found = answers.directories[path]
+            if isinstance(found, MeasureError):
+                raise found
+            return found
+
+        async def space(_: Walker, path: str, __: float) -> Space:
+            answers.asked.append(path)
+            return DISK_SPACE
+
+        monkeypatch.setattr(Walker, "directory", directory)
+        monkeypatch.setattr(Walker, "space", space)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    return Answers(monkeypatch)
+
+
+def state(path: str, mount: MountPoint = DISK, *, is_own: bool = False) -> VolumeState:
+    found = VolumeState.of(Volume(path, "local", path))
+    found.move(Place(path, mount, is_own))
+    return found
+
+
+async def test_a_quota_of_its_own_tells_capacity_and_usage_without_a_walk(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(
+        QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123, inodes_used=7)
+    )
+    known, probing = state("/disk/q"), Probing(VolumeOptions())
+    await probing.probe([known])
+    assert (known.used_bytes, known.inodes_used, known.is_walked) == (30_123, 7, False)
+    capacity = probing.capacity(known)
+    assert capacity is not None
+    assert (capacity.source, capacity.capacity_bytes, capacity.available_bytes) == ("quota", 50_000, 20_000)
+
+
+async def test_without_the_right_to_ask_for_the_quota_its_space_tells_the_usage(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True))
+    known = state("/disk/q")
+    await Probing(VolumeOptions()).probe([known])
+    assert (known.used_bytes, known.inodes_used) == (30_000, None)
+
+
+async def test_a_quota_that_volumes_share_limits_each_but_their_usage_is_walked(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=False, used_bytes=30_123))
+    known, probing = state("/disk/q"), Probing(VolumeOptions())
+    await probing.probe([known])
+    assert known.used_bytes is None
+    assert known.is_walked
+    capacity = probing.capacity(known)
+    assert capacity is not None
+    assert capacity.source == "quota"
+
+
+async def test_a_project_without_a_limit_is_no_quota(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(DISK_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
+    known, probing = state("/disk/q"), Probing(VolumeOptions())
+    await probing.probe([known])
+    assert known.is_walked
+    capacity = probing.capacity(known)
+    assert capacity is not None
+    assert capacity.source == "filesystem"
+
+
+async def test_a_server_tells_its_space_and_nobody_walks_it(answers: Answers) -> None:
+    answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
+    known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
+    await probing.probe([known])
+    assert (known.used_bytes, known.inodes_used, known.is_walked) == (30_000, 100, False)
+    assert probing.spaces == {SHARE: QUOTA_SPACE}
+    capacity = probing.capacity(known)
+    assert capacity is not None
+    assert capacity.source == "mount"
+
+
+async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers: Answers) -> None:
+    answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
+    known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
+    await probing.probe([known])
+    answers.directories["/share"] = MeasureError("timeout", "hangs")
+    await probing.probe([known])
+    assert (known.used_bytes, known.errors["timeout"]) == (30_000, 1)
+
+
+async def test_a_directory_that_is_missing_is_not_given_the_space_of_what_is_there_instead(
+    answers: Answers,
+) -> None:
+    answers.directories["/disk/gone"] = MeasureError("missing", "No such file or directory")
+    known, probing = state("/disk/gone"), Probing(VolumeOptions())
+    await probing.probe([known])
+    assert probing.capacity(known) is None
+    assert probing.spaces == {}
+
+
+async def test_between_the_intervals_only_what_is_new_is_asked_for(answers: Answers) -> None:
+    answers.directories["/disk/a"] = answers.directories["/disk/b"] = DirectorySpace(DISK_SPACE, 0.1)
+    first, probing = state("/disk/a"), Probing(VolumeOptions())
+    await probing.probe([first])
+    answers.asked.clear()
+    await probing.probe([first, state("/disk/b")], only_new=True)
+    assert answers.asked == ["/disk/b"]
+
+
+async def test_a_real_directory_is_told_what_its_file_system_has(tmp_path: Path) -> None:
+    mount = MountPoint(str(tmp_path), "/", "8:1", "ext4", "/dev/sda1")
+    known, probing = state(str(tmp_path), mount), Probing(VolumeOptions())
+    await probing.probe([known])
+    await probing.close()
+    capacity = probing.capacity(known)
+    assert capacity is not None
+    assert capacity.source == "filesystem"
+    assert capacity.capacity_bytes > 0
