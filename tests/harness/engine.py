@@ -24,11 +24,12 @@ _FOLDER = Path("/var/tmp")  # a disk, so that overlay2 works, also where /tmp is
 class PrivateEngine:
     """One engine. It can be stopped, killed, frozen and started again like any other."""
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, data_root: Path | None = None) -> None:
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
         self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_FOLDER))
         self.socket = self.root / "docker.sock"
+        self.data_root = data_root or self.root / "data"
         (self.root / "owner").write_text(str(os.getpid()))
 
     @property
@@ -51,7 +52,7 @@ class PrivateEngine:
             self._process = subprocess.Popen(
                 [
                     "dockerd",
-                    f"--data-root={self.root}/data",
+                    f"--data-root={self.data_root}",
                     f"--exec-root={self.root}/exec",
                     f"--pidfile={self.root}/docker.pid",
                     f"--host={self.host}",
