@@ -18,14 +18,17 @@ from tests.harness.wait import eventually
 
 IMAGE = "netvol-test/busybox:1"
 _PREFIX = "netvol-test-engine-"
+_SECOND_BRIDGE = "nvt-second"
 _FOLDER = Path("/var/tmp")  # a disk, so that overlay2 works, also where /tmp is a tmpfs
 
 
 class PrivateEngine:
     """One engine. It can be stopped, killed, frozen and started again like any other."""
 
-    def __init__(self, *flags: str, data_root: Path | None = None) -> None:
-        self._flags = flags
+    def __init__(self, *flags: str, data_root: Path | None = None, is_second: bool = False) -> None:
+        """A second one beside another in the same network namespace leaves docker0 and the packet filter alone."""
+        self._flags = (*flags, f"--bridge={_SECOND_BRIDGE}", "--iptables=false") if is_second else flags
+        self._is_second = is_second
         self._process: subprocess.Popen[bytes] | None = None
         self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_FOLDER))
         self.socket = self.root / "docker.sock"
@@ -48,6 +51,11 @@ class PrivateEngine:
 
     def start(self) -> None:
         privatens.enter()
+        if self._is_second:
+            for command in ("link add {} type bridge", "addr replace 10.211.0.1/24 dev {}", "link set {} up"):
+                # The first fails where the bridge is there already.
+                words = command.format(_SECOND_BRIDGE).split()
+                subprocess.run(["ip", *words], check="add" not in words, capture_output=True)
         with (self.root / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [

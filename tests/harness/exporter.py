@@ -9,7 +9,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,13 +50,19 @@ class Scrape:
 class ExporterProcess:
     """`python -m exporter` with flags; as a context manager it is ready inside and ended outside."""
 
-    def __init__(self, *flags: str, ready: bool = True, own_network: bool = False) -> None:
-        """With `own_network` it is not in the engine's network namespace, as in a container."""
+    def __init__(
+        self, *flags: str, ready: bool = True, own_network: bool = False, started_by: Sequence[str] = ()
+    ) -> None:
+        """With `own_network` it is not in the engine's network namespace, as in a container.
+
+        `started_by` are words before the command, for instance of `docker run`.
+        """
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._flags = [f"--web.listen-address=127.0.0.1:{self.port}", *flags]
         self._ready = ready
         self._own_network = own_network
+        self._started_by = started_by
         self._process: subprocess.Popen[bytes] | None = None
         self._log = Path(tempfile.mkdtemp(prefix="netvol-test-exporter-")) / "log"
 
@@ -86,7 +92,7 @@ class ExporterProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("NETVOL_", "DOCKER_"))}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._entered(), sys.executable, "-m", "exporter", *self._flags],
+                [*self._entered(), *self._started_by, sys.executable, "-m", "exporter", *self._flags],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=log,

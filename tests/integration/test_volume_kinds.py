@@ -102,8 +102,7 @@ def quiet_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def other_engine(quiet_disk: Path) -> Iterator[PrivateEngine]:
     """An engine whose volumes are on the quiet disk."""
-    # Beside another engine in the same network namespace it must leave bridge and packet filter alone.
-    engine = PrivateEngine("--bridge=none", "--iptables=false", data_root=quiet_disk / "docker")
+    engine = PrivateEngine(data_root=quiet_disk / "docker", is_second=True)
     try:
         engine.start()
         yield engine
@@ -148,9 +147,9 @@ class Host:
             path.mkdir()
         places = {"BOUND": str(folder / "bound"), "DISK": str(disk), **devices}
         for name, options in OPTIONS.items():
-            options = {key: places.get(value, value) for key, value in options.items()}
+            placed = {key: places.get(value, value) for key, value in options.items()}
             labels = {"netvol.capacity": "60m"} if name == "labelled" else {}
-            client.volumes.create(name, driver_opts=options, labels=labels)
+            client.volumes.create(name, driver_opts=placed, labels=labels)
         for name in ("plugin", "plugin-unmounted"):
             client.volumes.create(name, driver="netvoltest")
         targets = {name: f"/v/{name}" for name in NAMES if "unmounted" not in name}
