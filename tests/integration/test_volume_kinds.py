@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.harness import privatens
 from tests.harness.engine import PrivateEngine
 from tests.harness.exporter import ExporterProcess, Scrape
 from tests.harness.plugin import VolumePlugin
@@ -65,6 +66,12 @@ def by_du(path: str, declared_bytes: int | None) -> Row:
     if declared_bytes is not None:
         size, available = declared_bytes, min(declared_bytes - used, available)
     return Row(source, used, inodes_used, size, available, inodes, inodes_free)
+
+
+@pytest.fixture(autouse=True)
+def own_namespaces() -> None:
+    """What is mounted here is mounted for the tests alone."""
+    privatens.enter()
 
 
 @pytest.fixture
