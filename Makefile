@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench dashboards docs lock clean
+.PHONY: help run test lint bench bench-walk dashboards docs lock clean
 
 PYTHON := .venv/bin/python
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run:  ## set up all that is needed and run the exporter; flags in ARGS="--poll.interval=1s"
 	@scripts/setup.sh run
@@ -28,6 +28,10 @@ lint:  ## check style, types, layers, rules and that generated files are current
 bench:  ## measure beside 300 real containers; other numbers with ARGS="--containers 100"
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/steady_state.py $(ARGS)
+
+bench-walk:  ## measure walking volumes: a million files, 2,000 volumes
+	@scripts/setup.sh test
+	PYTHONPATH=. $(PYTHON) bench/walk.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
 	@echo "there are no dashboards yet" >&2; exit 1

@@ -451,7 +451,7 @@ VOLUME_DANGLING_BYTES = _family(
     "docker_volume_dangling_bytes",
     Kind.GAUGE,
     Group.VOLUME,
-    "Bytes that removing the dangling volumes would free, as far as they are measured.",
+    "Bytes that removing the dangling volumes would free; without those that can't be measured.",
     ("anonymous",),
 )
 

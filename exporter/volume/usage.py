@@ -89,9 +89,16 @@ class Walker:
         project = Project(**found["project"]) if found["project"] else None
         return DirectorySpace(_space(found), float(found["seconds"]), project, bool(found["has_encrypted_names"]))
 
-    async def usage(self, path: str, timeout_seconds: float, nested: Sequence[str] = ()) -> Measurement:
-        """Walk a directory, but not what is mounted inside. Raises MeasureError like `space`."""
-        found = await self._ask({"operation": "usage", "path": path, "nested": list(nested)}, timeout_seconds)
+    async def usage(
+        self, path: str, timeout_seconds: float, nested: Sequence[str] = (), known_inodes: int = 0
+    ) -> Measurement:
+        """Walk a directory, but not what is mounted inside. Raises MeasureError like `space`.
+
+        `known_inodes` is how many it had when it was last walked.
+        """
+        is_large = known_inodes > walker.LARGE_TREE_INODES
+        request = {"operation": "usage", "path": path, "nested": list(nested), "is_large": is_large}
+        found = await self._ask(request, timeout_seconds)
         return Measurement(int(found["used_bytes"]), int(found["inodes_used"]), float(found["seconds"]))
 
     async def close(self) -> None:

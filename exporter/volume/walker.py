@@ -30,6 +30,10 @@ LARGE_TREE_INODES = 5_000
 """From here on the start of another program is repaid many times over."""
 
 _FIND_OUTPUT_BYTES = 262144
+_SECTORS_OF_ONE_BLOCK = 8
+_NO_BLOCK, _ONE_BLOCK = b"\n0\n", b"\n8\n"
+"""How the walk with find writes inodes without blocks and with one of 4 KiB."""
+
 _BLOCK_BYTES = 512
 """The unit of st_blocks, whatever the file system's block size (stat(2))."""
 
@@ -64,23 +68,24 @@ class _LargeTreeError(Exception):
     """A tree has more inodes than are walked here."""
 
 
-def usage(path: str, nested: Sequence[str] = ()) -> tuple[int, int]:
+def usage(path: str, nested: Sequence[str] = (), *, is_large: bool = False) -> tuple[int, int]:
     """Allocated bytes and inodes of a tree, its root included, or of a file.
 
     `nested` are mount points inside, relative to the tree: what is mounted there belongs to something else, also
     where it is a part of the same file system. Memory grows with the depth of the tree and with hard links whose
     other names are not met yet, not with the number of files. What vanishes while it is walked is not counted.
+    `is_large` says that it is known to have more than `LARGE_TREE_INODES`.
 
     Raises OSError if any directory can't be read: a part is never reported as the whole.
     """
     find = _gnu_find()
     if find is None:
         return walk(path, nested)
-    try:
-        return walk(path, nested, LARGE_TREE_INODES)
-    except _LargeTreeError:
-        # find gives up where a directory above it is renamed, and can't be asked which error it met.
-        found = walk_with_find(find, path, nested)
+    if not is_large:
+        with contextlib.suppress(_LargeTreeError):
+            return walk(path, nested, LARGE_TREE_INODES)
+    # find gives up where a directory above it is renamed, and can't be asked which error it met.
+    found = walk_with_find(find, path, nested)
     return found if found is not None else walk(path, nested)
 
 
@@ -156,30 +161,34 @@ def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) 
 def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
     """`usage` by GNU find; None if it met any error.
 
-    It prints the blocks of each inode, and its number too where that has other names.
+    It prints the blocks of each inode between line feeds, with inode number and links where that has other names.
     """
     # Its own way not to go where something is mounted; the mount point itself is not counted either.
     foreign = [word for mounted in nested for word in ("-path", f"./{_literal(mounted)}", "-prune", "-o")]
-    linked = ["!", "-type", "d", "-links", "+1", "-printf", r"%b %i %n\n", "-o"]
-    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *linked, "-printf", r"%b\n"]
+    linked = ["!", "-type", "d", "-links", "+1", "-printf", r"\n%b:%i:%n\n", "-o"]
+    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *linked, "-printf", r"\n%b\n"]
     blocks = inodes = 0
     links: dict[int, int] = {}
-    rest = ""
+    rest = b""
     with subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
         command, cwd=path, env={"LC_ALL": "C"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
     ) as process:
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):
-            lines = (rest + output.decode("ascii")).split("\n")
-            rest = lines.pop()
+            whole, _, rest = (rest + output).rpartition(b"\n")
+            # Most inodes of large trees are empty or have one block: those are counted without being parsed.
+            of_one_block = whole.count(_ONE_BLOCK)
+            blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
+            inodes += of_one_block + whole.count(_NO_BLOCK)
+            entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
             try:
-                blocks += sum(map(int, lines))
-                inodes += len(lines)
-            except ValueError:  # hard links among them
-                for line in lines:
-                    count, *inode_and_links = map(int, line.split())
-                    if not inode_and_links or not _met_before(links, *inode_and_links):
+                blocks += sum(map(int, entries))
+                inodes += len(entries)
+            except ValueError:  # some have several names
+                for entry in entries:
+                    count, *inode_and_names = map(int, entry.split(":"))
+                    if not inode_and_names or not _met_before(links, *inode_and_names):
                         blocks += count
                         inodes += 1
     return (blocks * _BLOCK_BYTES, inodes) if process.returncode == 0 and inodes else None
@@ -252,7 +261,7 @@ def answer(request: dict[str, object]) -> dict[str, object]:
     try:
         if operation == "usage":
             nested = request.get("nested")
-            found = usage(path, nested if isinstance(nested, list) else ())
+            found = usage(path, nested if isinstance(nested, list) else (), is_large=bool(request.get("is_large")))
             result["used_bytes"], result["inodes_used"] = found
         else:
             result.update(space(path))

@@ -98,7 +98,7 @@ class Walking:
         walker = self._walkers.setdefault(place.mount.device, Walker(place.mount.device))
         started = time.monotonic()
         try:
-            found = await walker.usage(place.path, self._timeout_seconds, place.nested)
+            found = await walker.usage(place.path, self._timeout_seconds, place.nested, state.inodes_used or 0)
             if state.place is not None and state.place.path == place.path:
                 state.succeeded(found.used_bytes, found.inodes_used, found.seconds)
         except MeasureError as error:

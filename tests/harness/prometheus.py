@@ -30,14 +30,15 @@ class PrometheusServer:
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The result vector of an instant query."""
-        result: list[dict[str, Any]] = self._ask("query", query=expression)["result"]
+        when = {} if at is None else {"time": at}
+        result: list[dict[str, Any]] = self._ask("query", query=expression, **when)["result"]
         return result
 
-    def value(self, expression: str) -> float | None:
-        """The value of an instant query with at most one result."""
-        result = self.query(expression)
+    def value(self, expression: str, at: float | None = None) -> float | None:
+        """The value of an instant query with at most one result, now or at a time in seconds since the epoch."""
+        result = self.query(expression, at)
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else None
 

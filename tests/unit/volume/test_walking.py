@@ -35,7 +35,7 @@ class Walks:
         self.error: MeasureError | None = None
         walks = self
 
-        async def usage(_: Walker, path: str, __: float, ___: object) -> Measurement:
+        async def usage(_: Walker, path: str, *__: object) -> Measurement:
             walks.running.add(path)
             walks.together.add(frozenset(walks.running))
             await asyncio.sleep(0.02)
