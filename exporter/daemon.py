@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from exporter import __version__
 from exporter.engine.api import Engine, EngineOptions
 from exporter.engine.collector import EngineCollector
-from exporter.engine.watch import Watch
+from exporter.engine.watch import Watch, WatchOptions
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.visibility import NameFilter, Visibility
 from exporter.logs import get_logger
@@ -28,6 +28,7 @@ from exporter.network.rtt import RttCollector
 from exporter.network.source import CounterSource
 from exporter.network.tcp import TcpCollector
 from exporter.settings import NamePattern, Settings
+from exporter.supervision import Supervisor
 from exporter.volume.collector import VolumeCollector
 from exporter.volume.measuring import Measuring
 from exporter.volume.state import VolumeOptions
@@ -41,6 +42,9 @@ CHANGE_FRESHNESS_SECONDS = 0.1
 """Likewise, where containers or networks changed since: they are to be seen at once."""
 
 _PAGE_SECONDS = 0.2
+_HEARTBEAT_SECONDS = 2.0
+_PATIENCE_SECONDS = 3.0
+_LEAST_PATIENCE_SECONDS = 0.5
 _ENGINE_SOURCE_SECONDS = 10.0
 _VOLUME_LIST_PATIENCE_SECONDS = 5.0
 _ONCE_PATIENCE_SECONDS = 15.0
@@ -54,8 +58,14 @@ class Daemon:
         self._instruments = Instruments(os.environ.get("NETVOL_EXPORTER_REVISION", ""))
         self._runner = Runner()
         self._inventory = Inventory()
-        self._engine = Engine(EngineOptions(host=settings.engine.host), self._instruments.observe_request)
-        self._watch = Watch(self._engine, self._inventory)
+        # docker_engine_up is to be true within one poll: a ping is sent and missed in that time.
+        heartbeat = min(0.4 * settings.poll.interval, _HEARTBEAT_SECONDS)
+        patience = min(0.6 * settings.poll.interval, _PATIENCE_SECONDS)
+        self._engine = Engine(
+            EngineOptions(host=settings.engine.host, patience_seconds=max(patience, _LEAST_PATIENCE_SECONDS)),
+            self._instruments.observe_request,
+        )
+        self._watch = Watch(self._engine, self._inventory, WatchOptions(heartbeat_seconds=heartbeat))
         visibility = _visibility(settings)
         self._network = NetworkCollector(self._inventory, visibility, settings.path.procfs)
         self._volumes = Measuring(
@@ -96,17 +106,25 @@ class Daemon:
         raise_descriptor_limit()
         get_logger().info("starting", version=__version__, engine=self._engine.host)
         server = Server(self._settings.web, self, self._count_scrape)
+        supervisor = Supervisor()
+
+        def serving(urls: Sequence[str]) -> None:
+            log_addresses(urls)
+            supervisor.notify("READY=1", f"STATUS=serving {', '.join(urls)}")
+
         refused: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_until_signal(), name="signals")
-                group.create_task(server.run(log_addresses), name="web server")
+                group.create_task(server.run(serving), name="web server")
+                group.create_task(supervisor.keep_alive(), name="watchdog")
                 group.create_task(self._watch.run(), name="watch")
                 group.create_task(self._network.follower.run(), name="link messages")
                 group.create_task(self._poll_forever(), name="poller")
                 group.create_task(self._volumes.run(), name="volumes")
         except* _StopRequested as stop:
             get_logger().info("stopping", reason=str(stop.exceptions[0]))
+            supervisor.notify("STOPPING=1")
         except* ListenError as listening:
             refused = listening.exceptions[0]
         finally:
@@ -140,7 +158,7 @@ class Daemon:
                     changed = self._network.polled_generation != self._inventory.generation
                     await self._poll(CHANGE_FRESHNESS_SECONDS if changed else SCRAPE_FRESHNESS_SECONDS)
                 await asyncio.to_thread(self._instruments.read_process)
-                self._page = make_page(self._samples())
+                self._page = make_page(self._samples(), self._settings.limit.series)
                 self._page_at = time.monotonic()
                 self._instruments.page_series = self._page.series
                 self._instruments.page_bytes = len(self._page.in_format(Format.TEXT))

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from types import TracebackType
 from typing import Literal, TextIO
 
 import structlog
@@ -31,9 +32,19 @@ def configure(level: str, form: Literal["logfmt", "json"], stream: TextIO | None
     handler = logging.StreamHandler(target)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
+    sys.excepthook = _log_end
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
     """Give a logger that follows `configure`, also when it was made before."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell what ends the process in one line with its innermost reason; Python then exits with code 1."""
+    innermost = error
+    while isinstance(innermost, BaseExceptionGroup):
+        innermost = innermost.exceptions[0]
+    reason = f"{type(innermost).__name__}: {innermost}"
+    get_logger().error("the exporter ended", reason=reason, exc_info=(kind, error, trace))

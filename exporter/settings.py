@@ -163,6 +163,23 @@ class WebSettings(_Section):
         description="Path of the metrics page; not below /-/.",
     )
 
+    max_requests: int = Field(
+        default=40,
+        ge=1,
+        description="Requests for the metrics page that are answered at a time; further ones get a 503.",
+    )
+
+
+class LimitSettings(_Section):
+    """Bounds of what is shown."""
+
+    series: int = Field(
+        default=0,
+        ge=0,
+        description="Series that the page has at most, 0 for any number; per-container families are left out "
+        "first, those of networks and volumes never.",
+    )
+
 
 class EngineSettings(_Section):
     """How the Docker engine is reached."""
@@ -333,6 +350,7 @@ class Settings(BaseSettings):
     volume: VolumeSettings = VolumeSettings()
     collector: CollectorSettings = CollectorSettings()
     path: PathSettings = PathSettings()
+    limit: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

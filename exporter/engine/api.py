@@ -59,12 +59,14 @@ class EngineOptions:
     """Where the engine is, and how long its answers may take.
 
     `list_volumes_seconds` is longer than the others: the engine asks every volume plugin, each of which has
-    a minute (moby: volume/drivers/proxy.go), and waits for the removal of a big volume to end.
+    a minute (moby: volume/drivers/proxy.go), and waits for the removal of a big volume to end. An engine that has
+    not answered a ping for `patience_seconds` counts as down; it is given up after `ping_seconds`.
     """
 
     host: str = ""
     connect_seconds: float = 5.0
-    ping_seconds: float = 4.0
+    ping_seconds: float = 10.0
+    patience_seconds: float = 3.0
     call_seconds: float = 15.0
     list_volumes_seconds: float = 65.0
     disk_usage_seconds: float = 600.0
@@ -82,8 +84,17 @@ class Engine:
         self._observe = observe
         self._calls: aiodocker.Docker | None = None
         self._stream: aiodocker.Docker | None = None
-        self.up = False
-        """Whether the engine answered its last call."""
+        self._answers = False
+        self._asked_at: float | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether the engine can be reached, and has not left a ping unanswered for longer than is usual.
+
+        One call that takes long says nothing: an engine lists volumes only when its slowest plugin has answered.
+        """
+        waiting = time.monotonic() - self._asked_at if self._asked_at is not None else 0.0
+        return self._answers and waiting <= self._options.patience_seconds
 
     @property
     def host(self) -> str:
@@ -119,7 +130,14 @@ class Engine:
 
         Raises EngineUnavailableError or EngineError if there is none.
         """
-        await self._get("_ping", "ping", seconds=self._options.ping_seconds, versioned=False, text=True)
+        self._asked_at = time.monotonic()
+        try:
+            await self._get("_ping", "ping", seconds=self._options.ping_seconds, versioned=False, text=True)
+        except EngineUnavailableError:
+            self._answers = False
+            raise
+        finally:
+            self._asked_at = None
 
     async def list_containers(self) -> list[Container]:
         """All containers as the list shows them: without pid, time of start and restarts."""
@@ -232,7 +250,7 @@ class Engine:
             aiodocker.DockerContextInvalidError,
             aiodocker.DockerContextTLSError,
         ) as error:
-            self.up = False
+            self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
 
     async def _get(  # noqa: PLR0913 - the parameters of a request
@@ -257,17 +275,19 @@ class Engine:
                 finally:
                     response.release()
         except aiodocker.DockerError as error:
-            self.up = error.status < _SERVER_ERROR
+            self._answers = error.status < _SERVER_ERROR
             raise _translated(error) from None
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self.up = False
+        except TimeoutError as error:
+            raise EngineUnavailableError(_reason(error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
         except (ValueError, KeyError) as error:
-            self.up = True
+            self._answers = True
             raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
         finally:
             self._observe(endpoint, time.monotonic() - started)
-        self.up = True
+        self._answers = True
         return answer
 
 

@@ -27,7 +27,7 @@ class WatchOptions:
 
     first_retry_seconds: float = 0.2
     last_retry_seconds: float = 3.0
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float = 2.0
     replay_seconds: float = 2.0
     pace: Pace = field(default_factory=Pace)
 

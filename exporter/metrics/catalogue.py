@@ -61,7 +61,7 @@ def _family(  # noqa: PLR0913 - the columns of a table, not the knobs of a funct
 # --- Engine ---------------------------------------------------------------------------------------------
 
 ENGINE_UP = _family(
-    "docker_engine_up", Kind.GAUGE, Group.ENGINE, "Whether the Docker engine answered its last call."
+    "docker_engine_up", Kind.GAUGE, Group.ENGINE, "Whether the Docker engine can be reached and answers."
 )
 ENGINE_INFO = _family(
     "docker_engine_info",
@@ -527,6 +527,12 @@ EXPORTER_NETLINK_OVERRUNS = _family(
     Kind.COUNTER,
     Group.EXPORTER,
     "How often messages about links were not read in time and dropped; all links are then listed anew.",
+)
+EXPORTER_SERIES_DROPPED = _family(
+    "netvol_exporter_series_dropped",
+    Kind.GAUGE,
+    Group.EXPORTER,
+    "Series that the page lacks because of --limit.series; those of containers are dropped first.",
 )
 EXPORTER_SERIES = _family(
     "netvol_exporter_series", Kind.GAUGE, Group.EXPORTER, "Series on the page, without these of its own."

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from exporter.metrics.catalogue import Family, Kind
-from exporter.metrics.samples import FamilySamples, LabelSet
+from exporter.metrics.catalogue import EXPORTER_SERIES_DROPPED, Family, Group, Kind
+from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet
 
 
 class Format(StrEnum):
@@ -63,11 +63,16 @@ class Page:
         return compressed
 
 
-def make_page(samples: Iterable[FamilySamples]) -> Page:
+def make_page(samples: Iterable[FamilySamples], most_series: int = 0) -> Page:
     """Render samples; families without samples are left out, and each family stands once, as the formats demand.
+
+    Where there are more than `most_series` (0 for no limit), families of containers are left out, the last of the
+    catalogue first, until there are not; those of networks, volumes, engine and exporter always stay.
 
     Raises ValueError if a family comes twice.
     """
+    if most_series:
+        samples = _limited(list(samples), most_series)
     sections: dict[Family, _Section] = {}
     series = 0
     for family, values in samples:
@@ -78,6 +83,18 @@ def make_page(samples: Iterable[FamilySamples]) -> Page:
             sections[family] = _Section(family, "".join(lines))
             series += len(lines)
     return Page(tuple(sections.values()), series)
+
+
+def _limited(samples: list[FamilySamples], most_series: int) -> list[FamilySamples]:
+    counted = [(family, list(values)) for family, values in samples]
+    surplus = sum(len(values) for _, values in counted) + 1 - most_series
+    dropped: dict[Family, int] = {}
+    for family, values in reversed(counted):
+        if surplus > 0 and family.group is Group.CONTAINER and values:
+            dropped[family] = len(values)
+            surplus -= len(values)
+    kept: list[FamilySamples] = [(family, values) for family, values in counted if family not in dropped]
+    return [*kept, (EXPORTER_SERIES_DROPPED, [(NO_LABELS, sum(dropped.values()))])]
 
 
 def _line(name: str, labels: LabelSet, value: float) -> str:

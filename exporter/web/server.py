@@ -16,6 +16,11 @@ from exporter.web.status import StatusRow, render_status
 _SMALLEST_COMPRESSED_BYTES = 1024
 _LARGEST_ON_LOOP_BYTES = 65536
 _SHUTDOWN_SECONDS = 1.5
+_IDLE_SECONDS = 75.0
+"""A connection without a whole request for longer is closed; Prometheus keeps one from scrape to scrape."""
+
+_SEND_SECONDS = 30.0
+"""A client that has not taken its answer by then is cut off."""
 
 
 class Site(Protocol):
@@ -43,6 +48,7 @@ class Server:
         self._settings = settings
         self._site = site
         self._count = count
+        self._requests = 0
 
     async def run(self, started: Callable[[Sequence[str]], None] = lambda _urls: None) -> None:
         """Serve until cancelled; scrapes that are under way then are still answered.
@@ -57,7 +63,9 @@ class Server:
         application.router.add_get("/-/ready", self._ready)
         if self._settings.telemetry_path != "/":
             application.router.add_get("/", self._status)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, keepalive_timeout=_IDLE_SECONDS
+        )
         await runner.setup()
         try:
             urls = [
@@ -70,6 +78,32 @@ class Server:
             await runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        limit = self._settings.max_requests
+        if self._requests >= limit:
+            self._count("503")
+            return web.Response(
+                status=503,
+                text=f"{limit} requests are being answered already (--web.max-requests); try again.\n",
+                headers={"Retry-After": "1"},
+            )
+        self._requests += 1
+        try:
+            response = await self._answer(request)
+            try:
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await response.prepare(request)
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                self._count("408")
+            else:
+                self._count("200")
+        finally:
+            self._requests -= 1
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         page = await self._site.page()
         form = choose_format(request.headers.get("Accept", ""))
         body = page.in_format(form)
@@ -78,7 +112,6 @@ class Server:
             large = len(body) > _LARGEST_ON_LOOP_BYTES
             body = await asyncio.to_thread(page.compressed, form) if large else page.compressed(form)
             headers["Content-Encoding"] = "gzip"
-        self._count("200")
         return web.Response(body=body, headers=headers)
 
     async def _healthy(self, _request: web.Request) -> web.Response:

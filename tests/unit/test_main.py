@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,19 @@ def test_once_without_an_engine_prints_the_page_and_fails(
 def test_check_without_an_engine_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["check", f"--engine.host=unix://{tmp_path}/none.sock"]) == 1
     assert "Docker engine" in capsys.readouterr().out
+
+
+def test_a_task_that_dies_ends_the_process_with_its_reason_and_code_1() -> None:
+    broken = """
+import subprocess
+import sys
+from exporter.__main__ import main
+from exporter.volume.measuring import Measuring
+async def die(self): raise ZeroDivisionError("a bug")
+Measuring.run = die
+sys.exit(main(["--engine.host=unix:///nonexistent.sock", "--web.listen-address=127.0.0.1:0"]))
+"""
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if "the exporter ended" in line]
+    assert "ZeroDivisionError: a bug" in line

@@ -13,6 +13,7 @@ from exporter.engine.api import (
     negotiate,
 )
 from tests.harness.fake_engine import FakeEngine
+from tests.harness.wait import eventually_async
 
 
 @pytest.fixture
@@ -152,3 +153,30 @@ async def test_an_unusable_address_is_told_in_one_line() -> None:
     engine = Engine(EngineOptions(host="carrier-pigeon"))
     with pytest.raises(EngineUnavailableError, match="Missing protocol scheme"):
         await engine.connect()
+
+
+async def test_an_engine_that_leaves_a_ping_unanswered_counts_as_down_before_it_is_given_up(
+    fake_engine: FakeEngine,
+) -> None:
+    engine = Engine(EngineOptions(host=fake_engine.host, patience_seconds=0.1, ping_seconds=5))
+    await engine.connect()
+    fake_engine.stalled["/_ping"] = asyncio.Event()
+    asked = asyncio.get_running_loop().create_task(engine.ping())
+    await asyncio.sleep(0.05)
+    assert engine.up
+    await eventually_async(lambda: not engine.up, "down", 1)
+    fake_engine.stalled["/_ping"].set()
+    await asked
+    assert engine.up
+    await engine.close()
+
+
+async def test_one_call_that_takes_too_long_says_nothing_of_the_engine(fake_engine: FakeEngine) -> None:
+    engine = Engine(EngineOptions(host=fake_engine.host, list_volumes_seconds=0.1))
+    await engine.connect()
+    fake_engine.stalled["/volumes"] = asyncio.Event()
+    with pytest.raises(EngineUnavailableError):
+        await engine.list_volumes()
+    assert engine.up
+    fake_engine.stalled["/volumes"].set()
+    await engine.close()

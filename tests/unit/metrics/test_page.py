@@ -7,6 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.catalogue import (
+    CONTAINER_TRAFFIC,
     ENGINE_REQUEST_DURATION,
     ENGINE_UP,
     NETWORK_INFO,
@@ -15,7 +16,7 @@ from exporter.metrics.catalogue import (
     VOLUME_USED_BYTES,
 )
 from exporter.metrics.page import Format, make_page
-from exporter.metrics.samples import NO_LABELS, LabelSet, label_set
+from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, label_set
 
 RECEIVED = NETWORK_TRAFFIC[0]
 
@@ -106,3 +107,23 @@ def test_any_text_in_a_label_is_read_back_unchanged_in_both_formats(values: list
 def test_text_that_is_no_unicode_does_not_end_a_scrape() -> None:
     page = make_page([(NETWORK_INFO, [(label_set(("network",), ("\ud800",)), 1)])])
     assert b'network="?"' in page.in_format(Format.TEXT)
+
+
+def test_where_there_are_too_many_series_those_of_containers_go_first_and_the_page_says_so() -> None:
+    containers = [(label_set(("container", "network"), (f"c{n}", "net")), n) for n in range(10)]
+    networks = [(label_set(("network",), (f"n{n}",)), n) for n in range(10)]
+    samples: list[FamilySamples] = [
+        (CONTAINER_TRAFFIC[0], containers),
+        (RECEIVED, networks),
+        (CONTAINER_TRAFFIC[1], containers),
+    ]
+    whole = make_page(samples, 31)
+    assert whole.series == 31
+    assert b"netvol_exporter_series_dropped 0\n" in whole.in_format(Format.TEXT)
+    page = make_page(samples, 30).in_format(Format.TEXT)
+    assert b"netvol_exporter_series_dropped 10\n" in page
+    assert f"{CONTAINER_TRAFFIC[0].name}{{".encode() in page
+    assert f"{CONTAINER_TRAFFIC[1].name}{{".encode() not in page
+    page = make_page(samples, 1).in_format(Format.TEXT)
+    assert b"netvol_exporter_series_dropped 20\n" in page
+    assert page.count(f"{RECEIVED.name}{{".encode()) == 10

@@ -13,6 +13,7 @@ from exporter.metrics.samples import NO_LABELS, label_set
 from exporter.settings import ListenAddress, WebSettings
 from exporter.web.server import ListenError, Server
 from exporter.web.status import StatusRow
+from tests.harness.wait import eventually_async
 
 
 class FakeSite:
@@ -29,11 +30,17 @@ class FakeSite:
         return [StatusRow("Docker engine", "here", healthy=True)]
 
 
+class LargeSite(FakeSite):
+    async def page(self) -> Page:
+        volumes = [(label_set(("volume",), ("v" * 500 + str(number),)), number) for number in range(30_000)]
+        return make_page([(VOLUME_USED_BYTES, volumes)])
+
+
 @asynccontextmanager
 async def serving(
-    site: FakeSite, counts: list[str] | None = None
+    site: FakeSite, counts: list[str] | None = None, max_requests: int = 40
 ) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    settings = WebSettings(listen_address=[ListenAddress("127.0.0.1:0")])
+    settings = WebSettings(listen_address=[ListenAddress("127.0.0.1:0")], max_requests=max_requests)
     started: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
     server = Server(settings, site, (counts if counts is not None else []).append)
     task = asyncio.get_running_loop().create_task(server.run(started.set_result))
@@ -87,6 +94,72 @@ async def test_a_person_sees_the_status_page() -> None:
 async def test_nothing_can_be_posted() -> None:
     async with serving(FakeSite()) as (url, client), client.post(f"{url}/metrics") as answer:
         assert answer.status == 405
+
+
+class SlowSite(FakeSite):
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def page(self) -> Page:
+        await self.go.wait()
+        return await super().page()
+
+
+async def test_more_requests_at_a_time_than_allowed_are_refused_with_a_sentence() -> None:
+    counts: list[str] = []
+    site = SlowSite()
+    async with serving(site, counts, max_requests=2) as (url, client), asyncio.TaskGroup() as group:
+
+        async def status() -> int:
+            async with client.get(f"{url}/metrics") as answer:
+                return answer.status
+
+        waiting = [group.create_task(status()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        async with client.get(f"{url}/metrics") as refused:
+            assert refused.status == 503
+            assert "2 requests are being answered already (--web.max-requests)" in await refused.text()
+        site.go.set()
+        assert [await task for task in waiting] == [200, 200]
+        assert await status() == 200
+    assert counts == ["503", "200", "200", "200"]
+
+
+async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.web.server._SEND_SECONDS", 0.2)
+    counts: list[str] = []
+    async with serving(LargeSite(), counts, max_requests=1) as (url, client):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await eventually_async(lambda: counts == ["408"], "cut off")
+        async with client.get(f"{url}/-/healthy") as answer:
+            assert answer.status == 200
+        writer.close()
+        del reader
+
+
+@pytest.mark.parametrize(
+    "request_head", [b"GET /" + b"a" * 20_000, b"GET /metrics HTTP/1.1\r\nX: " + b"b" * 20_000]
+)
+async def test_an_oversized_request_is_refused(request_head: bytes) -> None:
+    async with serving(FakeSite()) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request_head + b"\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+
+
+async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.web.server._IDLE_SECONDS", 0.2)
+    async with serving(FakeSite()) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /metr")
+        async with asyncio.timeout(3):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_an_address_in_use_is_named_with_the_flag() -> None:
