@@ -160,12 +160,12 @@ async def test_an_engine_that_leaves_a_ping_unanswered_counts_as_down_before_it_
 ) -> None:
     engine = Engine(EngineOptions(host=fake_engine.host, patience_seconds=0.1, ping_seconds=5))
     await engine.connect()
-    fake_engine.stalled["/_ping"] = asyncio.Event()
+    fake_engine.stalled["_ping"] = asyncio.Event()
     asked = asyncio.get_running_loop().create_task(engine.ping())
     await asyncio.sleep(0.05)
     assert engine.up
     await eventually_async(lambda: not engine.up, "down", 1)
-    fake_engine.stalled["/_ping"].set()
+    fake_engine.stalled["_ping"].set()
     await asked
     assert engine.up
     await engine.close()
@@ -174,9 +174,9 @@ async def test_an_engine_that_leaves_a_ping_unanswered_counts_as_down_before_it_
 async def test_one_call_that_takes_too_long_says_nothing_of_the_engine(fake_engine: FakeEngine) -> None:
     engine = Engine(EngineOptions(host=fake_engine.host, list_volumes_seconds=0.1))
     await engine.connect()
-    fake_engine.stalled["/volumes"] = asyncio.Event()
+    fake_engine.stalled["volumes"] = asyncio.Event()
     with pytest.raises(EngineUnavailableError):
         await engine.list_volumes()
     assert engine.up
-    fake_engine.stalled["/volumes"].set()
+    fake_engine.stalled["volumes"].set()
     await engine.close()
