@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-walk dashboards docs lock clean
+.PHONY: help run test lint bench bench-walk chaos dashboards docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -32,6 +32,10 @@ bench:  ## measure beside 300 real containers; other numbers with ARGS="--contai
 bench-walk:  ## measure walking volumes: a million files, 2,000 volumes
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/walk.py $(ARGS)
+
+chaos:  ## inject faults into a real engine beside a running exporter; prints a table
+	@scripts/setup.sh test
+	PYTHONPATH=. $(PYTHON) bench/chaos.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
 	@echo "there are no dashboards yet" >&2; exit 1

@@ -135,16 +135,7 @@ class Walker:
             if self._dying is not None and self._dying.returncode is None:
                 # Another one would hang in the kernel like it, one for each question.
                 raise MeasureError("timeout", "the file system does not answer")
-            process = self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                walker.__file__,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=_LONGEST_ANSWER_BYTES,
-                start_new_session=True,
-            )
+            process = self._process = await self._start()
         if process.stdin is None or process.stdout is None:
             raise MeasureError("died", "the walker has no pipes")
         try:
@@ -154,6 +145,21 @@ class Walker:
         except (OSError, ValueError):
             raise MeasureError("died", f"walker {self._name} ended while it measured") from None
         return found
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                walker.__file__,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_LONGEST_ANSWER_BYTES,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MeasureError("died", f"walker {self._name} can't be started: {error}") from None
 
 
 def _space(found: dict[str, Any]) -> Space:

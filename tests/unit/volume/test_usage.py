@@ -71,3 +71,14 @@ async def test_questions_wait_for_their_turn(walker: Walker, tmp_path: Path) -> 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(walker.usage(str(tmp_path), 10)) for _ in range(5)]
     assert len({task.result().used_bytes for task in tasks}) == 1
+
+
+async def test_a_child_that_cannot_be_started_is_a_reason_and_tried_again(
+    walker: Walker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", str(tmp_path / "none"))
+        with pytest.raises(MeasureError) as error:
+            await walker.usage(str(tmp_path), 10)
+        assert error.value.reason == "died"
+    await walker.usage(str(tmp_path), 10)
