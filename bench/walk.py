@@ -34,7 +34,7 @@ from tests.harness.exporter import ExporterProcess
 
 FILES_IN_A_DIRECTORY = 1000
 BESIDE_SECONDS = 60
-SHARE_SECONDS = 180
+SHARE_SECONDS = 120
 SCANDIR_RS = """
 import sys, scandir_rs
 print(scandir_rs.Count(sys.argv[1], return_type=scandir_rs.ReturnType.Ext).collect())

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
+from exporter.logs import get_logger
 from exporter.network.accounting import NamespaceKey, Reading
 from exporter.network.attribution import (
     Evidence,
@@ -48,6 +49,8 @@ _IGNORED = (
 
 _COLUMNS = 16
 _READ_BYTES = 65536
+_OTHER_DESCRIPTORS = 64
+"""Kept free for scrapes, the engine, the walkers and the files that are read."""
 _SURELY_WHOLE_BYTES = 2048
 """The kernel answers in pages of whole records (fs/seq_file.c): what is far shorter than a page is all."""
 _FIRST_RETRY_SECONDS = 0.5
@@ -119,6 +122,7 @@ class ProcfsSource:
         self._born_ticks = _own_start_ticks()
         self._gateways: Mapping[tuple[int, int], str] = {}
         self._generation = -1
+        self._lacks_descriptors = False
 
     def sees(self, container: Container) -> bool:
         """Whether the process that the engine names is one here, and the container's.
@@ -166,13 +170,30 @@ class ProcfsSource:
         readings = []
         wanted = {namespace_key(owner): owner for owner in owners}
         self._keep_only(frozenset(wanted))
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(limit - _OTHER_DESCRIPTORS, limit // 2)
+        self._tell_lack(len(wanted), most, limit)
         for key, owner in wanted.items():
-            namespace = self._namespaces.get(key) or self._open(key, owner)
+            namespace = self._namespaces.get(key)
+            if namespace is None and len(self._namespaces) < most:
+                namespace = self._open(key, owner)
             if namespace is not None:
                 reading = self._read_one(namespace, key, owner, gateways)
                 if reading is not None:
                     readings.append(reading)
         return readings
+
+    def _tell_lack(self, wanted: int, most: int, limit: int) -> None:
+        """Say once that containers are left out, and once that none is any more."""
+        if self._lacks_descriptors == (wanted > most):
+            return
+        self._lacks_descriptors = wanted > most
+        if self._lacks_descriptors:
+            get_logger().warning(
+                "too few open files allowed for all containers", containers=wanted, shown=most, limit=limit
+            )
+        else:
+            get_logger().info("enough open files allowed again", containers=wanted, limit=limit)
 
     def _open(self, key: NamespaceKey, owner: Container) -> _Namespace | None:
         try:

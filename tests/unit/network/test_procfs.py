@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint
@@ -152,6 +154,28 @@ async def test_descriptors_are_given_back_when_containers_leave(source: ProcfsSo
     assert len(os.listdir("/proc/self/fd")) == before + 30
     await source.read([], Inventory())
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_with_too_few_descriptors_some_containers_are_left_out_and_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containers = []
+    for number in range(30):
+        one = replace(container(10 + number), id=f"{number:064}")
+        fake_process(tmp_path, one.pid, container=one.id)
+        containers.append(one)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (40, 40))
+    source = ProcfsSource(tmp_path)
+    with capture_logs() as told:
+        assert len(await source.read(containers, Inventory())) == 20
+        assert len(await source.read(containers, Inventory())) == 20
+        monkeypatch.undo()
+        assert len(await source.read(containers, Inventory())) == 30
+    assert [line["event"] for line in told] == [
+        "too few open files allowed for all containers",
+        "enough open files allowed again",
+    ]
+    await source.close()
 
 
 async def test_nothing_is_read_through_the_descriptor_of_a_dead_process(tmp_path: Path) -> None:
