@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-walk chaos dashboards docs lock clean
+.PHONY: help run test lint bench bench-walk chaos soak dashboards docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -36,6 +36,10 @@ bench-walk:  ## measure walking volumes: a million files, 2,000 volumes
 chaos:  ## inject faults into a real engine beside a running exporter; prints a table
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/chaos.py $(ARGS)
+
+soak:  ## let containers come and go for half an hour beside a scraped exporter
+	@scripts/setup.sh test
+	PYTHONPATH=. $(PYTHON) bench/soak.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
 	@echo "there are no dashboards yet" >&2; exit 1

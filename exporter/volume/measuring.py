@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 from exporter.engine.api import EngineError
@@ -15,7 +14,7 @@ from exporter.logs import get_logger
 from exporter.volume.capacity import Capacity
 from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
-from exporter.volume.mounts import MountChanges, MountPoint, MountTable, parse_mountinfo
+from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
 from exporter.volume.places import Place, place_of
 from exporter.volume.probing import Probing
 from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
@@ -27,6 +26,9 @@ _MOUNTINFO = Path("/proc/self/mountinfo")
 _DEBOUNCE_SECONDS = 0.1
 _LOOKING_REST = 20.0
 """Looking at mounts again takes at most a twentieth of the time, however fast containers come and go."""
+
+_VOLUMES_AT_A_TIME = 200
+"""After so many the event loop serves others."""
 
 _ENGINES_REASONS = ("", "missing", "permission")
 """Failures for which the engine is asked for the usage; what takes too long here does so there too."""
@@ -133,16 +135,15 @@ class Measuring:
     async def _look(self) -> None:
         """Find out where the volumes are, and who may write to them."""
         volumes = self._volumes()
-        table = await asyncio.to_thread(lambda: parse_mountinfo(_MOUNTINFO.read_bytes()))
-        places = self._places(volumes, table)
-        devices = {place.mount.device for place in places.values()}
-        stack = DeviceStack(table, self._options.rootfs)
-        encrypted = await asyncio.to_thread(lambda: {device: stack.is_encrypted(device) for device in devices})
+        found = await asyncio.to_thread(_found, volumes if self._are_files_here() else {}, self._options.rootfs)
+        places, encrypted = found
         writers = writers_of(self._inventory)
         for name in self.states.keys() - volumes.keys():
             del self.states[name]
             self._walking.forget(name)
-        for name, volume in volumes.items():
+        for number, (name, volume) in enumerate(volumes.items(), start=1):
+            if number % _VOLUMES_AT_A_TIME == 0:
+                await asyncio.sleep(0)
             state = self._state(volume)
             self._place(state, places.get(name))
             state.is_encrypted = encrypted.get(state.place.mount.device) if state.place is not None else None
@@ -152,7 +153,7 @@ class Measuring:
             if left:
                 self._walking.hurry(name)
         await self._note_writes()
-        await self._walking.close_unused(devices)
+        await self._walking.close_unused(encrypted.keys())
         await self._probing.close_unused([place.path for place in places.values()])
         if any(state.place is not None and state.directory is None for state in self.states.values()):
             self._unprobed.set()
@@ -162,12 +163,6 @@ class Measuring:
         containers = self._inventory.containers.values()
         return {**self._inventory.volumes, **bind_mounts(containers, self._options.bind_mounts)}
 
-    def _places(self, volumes: Mapping[str, Volume], table: MountTable) -> dict[str, Place]:
-        if not self._are_files_here():
-            return {}
-        found = {name: place_of(volume, table, self._options.rootfs) for name, volume in volumes.items()}
-        return {name: place for name, place in found.items() if place is not None}
-
     def _state(self, volume: Volume) -> VolumeState:
         state = self.states.get(volume.name)
         if state is None:
@@ -176,16 +171,13 @@ class Measuring:
         elif state.volume != volume:
             if state.volume.labels != volume.labels:
                 state.declared_bytes = declared_bytes(volume, self._options)
+            # It may be another volume that has this name now.
             state.volume = volume
+            self._walking.hurry(volume.name)
         return state
 
     def _place(self, state: VolumeState, place: Place | None) -> None:
-        same = (
-            place is not None
-            and state.place is not None
-            and replace(place, nested=state.place.nested) == state.place
-        )
-        if same:
+        if place is not None and place.has_files_of(state.place):
             state.place = place
         elif place is not None or state.place is not None:
             state.move(place)
@@ -253,6 +245,15 @@ class Measuring:
     async def _close(self) -> None:
         await self._walking.close()
         await self._probing.close()
+
+
+def _found(volumes: Mapping[str, Volume], rootfs: Path) -> tuple[dict[str, Place], dict[str, bool | None]]:
+    """Where volumes are, and whether each of their devices is encrypted; reads files, so not on the loop."""
+    table = parse_mountinfo(_MOUNTINFO.read_bytes())
+    places = {name: place_of(volume, table, rootfs) for name, volume in volumes.items()}
+    found = {name: place for name, place in places.items() if place is not None}
+    stack = DeviceStack(table, rootfs)
+    return found, {device: stack.is_encrypted(device) for device in {p.mount.device for p in found.values()}}
 
 
 def _is_left_to_engine(state: VolumeState) -> bool:

@@ -20,6 +20,14 @@ class Place:
     is_own: bool
     nested: tuple[str, ...] = ()
 
+    def has_files_of(self, other: "Place | None") -> bool:
+        """Whether the same files are there; what is mounted inside may have changed."""
+        return other is not None and (self.path, self.mount, self.is_own) == (
+            other.path,
+            other.mount,
+            other.is_own,
+        )
+
 
 def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
     """Find a volume's files; None while it has none, or none that is seen here.

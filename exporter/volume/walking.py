@@ -99,7 +99,7 @@ class Walking:
         started = time.monotonic()
         try:
             found = await walker.usage(place.path, self._timeout_seconds, place.nested, state.inodes_used or 0)
-            if state.place is not None and state.place.path == place.path:
+            if place.has_files_of(state.place):
                 state.succeeded(found.used_bytes, found.inodes_used, found.seconds)
         except MeasureError as error:
             state.failed(error)

@@ -1,0 +1,113 @@
+"""Containers come and go for a long time beside a scraped exporter; prints how it fares. Run it with `make soak`.
+
+Each container sends some, then tells its own last counters, which the totals are compared with at the end. Once a
+minute: containers so far, scrapes and failed ones, the longest scrape, resident memory, descriptors, drift.
+"""
+
+import argparse
+import contextlib
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
+from tests.harness import privatens
+from tests.harness.engine import PrivateEngine, clean_leftovers
+from tests.harness.exporter import ExporterProcess, Scrape
+from tests.harness.wait import eventually
+from tests.harness.workloads import counters_inside, run
+from tests.integration.test_churn import leave, short_life
+from tests.integration.test_traffic import of_network, total
+
+
+class Soak:
+    """The containers that came and went, and what they said of themselves."""
+
+    def __init__(self, engine: PrivateEngine, seconds: float, workers: int) -> None:
+        self._engine = engine
+        self._end = time.monotonic() + seconds
+        self._workers = workers
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self.sum = NO_TRAFFIC
+        self.done = 0
+
+    def churn(self, sink: str) -> None:
+        with ThreadPoolExecutor(self._workers) as pool:
+            for future in [pool.submit(self._work, sink) for _ in range(self._workers)]:
+                future.result()
+
+    def _work(self, sink: str) -> None:
+        with contextlib.closing(self._engine.client()) as client:
+            while time.monotonic() < self._end:
+                counters = short_life(client, next(self._numbers), sink, leave)
+                with self._lock:
+                    self.sum, self.done = total(self.sum, counters), self.done + 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--workers", type=int, default=8, help="containers at a time")
+    arguments = parser.parse_args()
+    privatens.enter()
+    clean_leftovers()
+    engine = PrivateEngine()
+    try:
+        engine.start()
+        with (
+            contextlib.closing(engine.client()) as client,
+            ExporterProcess(f"--engine.host={engine.host}") as exporter,
+        ):
+            client.networks.create("app")
+            sink = run(client, "sink", network="app")
+            sink.reload()
+            address = sink.attrs["NetworkSettings"]["Networks"]["app"]["IPAddress"]
+            soak = Soak(engine, arguments.minutes * 60, arguments.workers)
+            thread = threading.Thread(target=soak.churn, args=(address,))
+            thread.start()
+            watch(exporter, soak, thread)
+
+            def deviation() -> InterfaceCounters:
+                truth = total(soak.sum, counters_inside(sink)["eth0"])
+                told = of_network(exporter.scrape(), "app")
+                # The kernel goes on counting drops on an interface that is down.
+                return InterfaceCounters(*(a - b for a, b in zip(told, truth, strict=True)))._replace(
+                    receive_dropped=0
+                )
+
+            with contextlib.suppress(AssertionError):
+                eventually(lambda: deviation() == NO_TRAFFIC, "the totals equal", 20)
+            print(f"{soak.done} containers told {soak.sum}\ndeviation of the page: {deviation()}")
+    finally:
+        engine.remove()
+
+
+def watch(exporter: ExporterProcess, soak: Soak, thread: threading.Thread) -> None:
+    started, failed, scrapes, longest = time.monotonic(), 0, 0, 0.0
+    print(
+        f"{'minute':>6}{'containers':>12}{'scrapes':>9}{'failed':>8}{'longest':>10}{'MB':>8}{'fds':>6}{'drift':>7}"
+    )
+    next_line = started
+    while thread.is_alive():
+        began = time.monotonic()
+        try:
+            scrape: Scrape | None = exporter.scrape()
+            longest = max(longest, time.monotonic() - began)
+        except OSError:
+            scrape, failed = None, failed + 1
+        scrapes += 1
+        if scrape is not None and began >= next_line:
+            next_line += 60
+            drift = sum(value for _, value in scrape.series("docker_engine_inventory_drift_total"))
+            print(
+                f"{(began - started) / 60:>6.0f}{soak.done:>12}{scrapes:>9}{failed:>8}{longest * 1000:>7.0f} ms"
+                f"{exporter.resident_bytes / 1e6:>8.1f}{exporter.descriptors:>6}{drift:>7.0f}",
+                flush=True,
+            )
+        thread.join(max(1 - (time.monotonic() - began), 0))
+
+
+if __name__ == "__main__":
+    main()
