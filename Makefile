@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-walk chaos soak dashboards docs lock clean
+.PHONY: help run test vm lint bench bench-walk chaos soak dashboards docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -13,6 +13,10 @@ run:  ## set up all that is needed and run the exporter; flags in ARGS="--poll.i
 test:  ## run all tests against a Docker engine of their own (root); options in ARGS="-k traffic"
 	@scripts/setup.sh test
 	@$(PYTHON) -m pytest $(ARGS)
+
+vm:  ## run the tests that need another kernel in a virtual machine (root); options in ARGS="-k quota"
+	@scripts/setup.sh vm
+	@tests/vm/run.sh $(ARGS)
 
 lint:  ## check style, types, layers, rules and that generated files are current
 	@scripts/setup.sh lint

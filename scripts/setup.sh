@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what a command needs: a virtual environment with the locked dependencies, and for the tests programs
-# from the distribution. Usage: setup.sh run|dev|test
+# from the distribution. Usage: setup.sh run|dev|lint|test|vm
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=${1:?run, dev or test}
+what=${1:?run, dev, lint, test or vm}
 
 lack() {
     echo "netvol-exporter: $1" >&2
@@ -66,13 +66,8 @@ virtual_environment() {
 
 programs() {
     # program:package, where the name of the program tells whether the package is there
-    local wanted=(
-        dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2
-        iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils
-        find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
-    )
     local missing=() pair
-    for pair in "${wanted[@]}"; do
+    for pair in "$@"; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [ ${#missing[@]} = 0 ] || apt_install $(printf '%s\n' "${missing[@]}" | sort -u)
@@ -88,8 +83,15 @@ case $what in
         ;;
     test)
         virtual_environment dev
-        programs
+        programs dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2 \
+            iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
+            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
         ;;
-    *) lack "setup.sh run|dev|lint|test" ;;
+    vm)
+        virtual_environment dev
+        programs qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs
+        is_root || lack "the virtual machine's disk can only be made as root: sudo make vm"
+        ;;
+    *) lack "setup.sh run|dev|lint|test|vm" ;;
 esac
