@@ -89,10 +89,10 @@ class Probing:
         try:
             found = await prober.directory(place.path, self._timeout_seconds)
         except MeasureError as error:
-            if state.place is place:
+            if place.has_files_of(state.place):
                 state.failed(error)
             return
-        if state.place is not place:  # its files are elsewhere by now
+        if not place.has_files_of(state.place):  # they are elsewhere by now
             return
         state.directory = found
         if place.is_own:

@@ -78,7 +78,7 @@ def usage(path: str, nested: Sequence[str] = (), *, is_large: bool = False) -> t
 
     Raises OSError if any directory can't be read: a part is never reported as the whole.
     """
-    find = _gnu_find()
+    find = gnu_find()
     if find is None:
         return walk(path, nested)
     if not is_large:
@@ -306,7 +306,7 @@ def _quota_usage(directory: int, number: int) -> tuple[int, int] | None:
     return used_bytes, inodes_used
 
 
-def _gnu_find() -> str | None:
+def gnu_find() -> str | None:
     """GNU find, which alone has -printf; None if there is none. Asked once."""
     if "find" not in _programs:
         path = shutil.which("find")

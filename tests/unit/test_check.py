@@ -1,7 +1,7 @@
 import io
 from pathlib import Path
 
-from exporter.check import Finding, check, format_table, host_network
+from exporter.check import Finding, check, format_table, host_network, walks
 from exporter.inventory.model import Network
 from exporter.settings import load
 from tests.harness.fake_engine import FakeEngine
@@ -22,6 +22,11 @@ def test_the_host_s_network_namespace_is_told_by_the_bridges() -> None:
     lack = host_network([APP], b"h\nh\n")
     assert lack.fine is False
     assert "--network=host" in lack.advice
+
+
+def test_without_gnu_find_walks_are_dearer_and_it_is_told_what_to_install() -> None:
+    assert walks("/usr/bin/find").fine
+    assert "findutils" in walks(None).advice
 
 
 async def test_an_engine_that_is_away_is_the_first_and_only_finding() -> None:

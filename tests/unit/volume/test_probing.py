@@ -137,3 +137,17 @@ async def test_a_real_directory_is_told_what_its_file_system_has(tmp_path: Path)
     assert capacity is not None
     assert capacity.source == "filesystem"
     assert capacity.capacity_bytes > 0
+
+
+async def test_an_answer_counts_though_the_place_was_looked_at_again_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
+
+    async def slow(_: Walker, __: str, ___: float) -> DirectorySpace:
+        known.place = Place("/share", SHARE, is_own=True, nested=("new",))
+        raise MeasureError("timeout", "hangs")
+
+    monkeypatch.setattr(Walker, "directory", slow)
+    await probing.probe([known])
+    assert known.errors["timeout"] == 1
