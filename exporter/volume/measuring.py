@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from exporter.engine.api import EngineError
 from exporter.inventory.inventory import Inventory
@@ -32,6 +33,10 @@ _VOLUMES_AT_A_TIME = 200
 
 _ENGINES_REASONS = ("", "missing", "permission")
 """Failures for which the engine is asked for the usage; what takes too long here does so there too."""
+
+
+class _Probe(Protocol):
+    def __call__(self, states: Collection[VolumeState], *, only_new: bool = False) -> Awaitable[None]: ...
 
 
 class Measuring:
@@ -64,6 +69,7 @@ class Measuring:
         self._written: Mapping[str, int] = {}
         self._stale = asyncio.Event()
         self._unprobed = asyncio.Event()
+        self._unprobed_remote = asyncio.Event()
         self._probed = asyncio.Event()
 
     @property
@@ -82,7 +88,9 @@ class Measuring:
                 group.create_task(self._mark_changes(), name="changes of volumes")
                 group.create_task(self._mark_mounts(), name="mounts of volumes")
                 group.create_task(self._look_when_stale(), name="places of volumes")
-                group.create_task(self._probe_when_due(), name="space of file systems")
+                local, remote = self._probing.probe_local, self._probing.probe_remote
+                group.create_task(self._probe_when_due(local, self._unprobed), name="space of this host")
+                group.create_task(self._probe_when_due(remote, self._unprobed_remote), name="space of servers")
                 group.create_task(self._walking.run(lambda: self._watch(self.name)), name="volume usage")
                 group.create_task(self._ask_engine_when_due(), name="usage by the engine")
         finally:
@@ -93,7 +101,10 @@ class Measuring:
         try:
             with self._watch(self.name):
                 await self._look()
-                await self._probe()
+                states = list(self.states.values())
+                await self._probing.probe_local(states)
+                await self._probing.probe_remote(states)
+                self._take_up_probed()
                 await self._walking.walk_all()
                 await self._ask_engine()
         finally:
@@ -157,6 +168,7 @@ class Measuring:
         await self._probing.close_unused([place.path for place in places.values()])
         if any(state.place is not None and state.directory is None for state in self.states.values()):
             self._unprobed.set()
+            self._unprobed_remote.set()
         self._note_change()
 
     def _volumes(self) -> dict[str, Volume]:
@@ -193,22 +205,23 @@ class Measuring:
         self._written = written
         self._walking.written(name for name, state in self.states.items() if state.writers & busy)
 
-    async def _probe_when_due(self) -> None:
+    async def _probe_when_due(self, probe: _Probe, unprobed: asyncio.Event) -> None:
         """Ask for the space at each interval, and at once where a new volume or file system came."""
         due = 0.0
         while True:
-            self._unprobed.clear()
+            unprobed.clear()
             is_due = time.monotonic() >= due
             if is_due:
                 due = time.monotonic() + self._options.interval_seconds
             with self._watch(self.name):
-                await self._probe(only_new=not is_due)
+                await probe(list(self.states.values()), only_new=not is_due)
+                self._take_up_probed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
-                    await self._unprobed.wait()
+                    await unprobed.wait()
 
-    async def _probe(self, *, only_new: bool = False) -> None:
-        await self._probing.probe(list(self.states.values()), only_new=only_new)
+    def _take_up_probed(self) -> None:
+        """Let those be walked of which is known now that nothing else tells their usage."""
         self._walking.take_up(self.states.values())
         self._note_change()
         if self.states:

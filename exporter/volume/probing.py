@@ -7,7 +7,7 @@ from exporter.logs import get_logger
 from exporter.volume.capacity import Capacity, capacity_of
 from exporter.volume.mounts import MountPoint
 from exporter.volume.state import VolumeOptions, VolumeState
-from exporter.volume.usage import MeasureError, Space, Walker
+from exporter.volume.usage import MeasureError, Space, Walker, close_all
 
 
 class Probing:
@@ -19,15 +19,34 @@ class Probing:
         self._local = Walker("space")
         self._remote: dict[str, Walker] = {}
 
-    async def probe(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
-        """Ask for all, or only for what was not asked for yet. A server that hangs keeps nobody else waiting."""
-        placed = [state for state in states if state.place is not None]
-        asked = [state for state in placed if _is_asked(state, only_new=only_new)]
+    async def probe_remote(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
+        """Ask the servers of volumes, all at a time, each by a child of its own: none waits for one that hangs."""
         async with asyncio.TaskGroup() as group:
-            for state in asked:
-                if state.place is not None and state.place.mount.is_remote:
-                    group.create_task(self._probe_directory(state), name=f"space of {state.place.path}")
-            group.create_task(self._probe_local(placed, asked, only_new=only_new), name="space of this host")
+            for state in _asked(states, is_remote=True, only_new=only_new):
+                group.create_task(self._probe_directory(state), name=f"space of {state.volume.name}")
+
+    async def probe_local(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
+        """Ask this host's file systems and directories; `only_new` leaves out what was asked for before."""
+        asked = _asked(states, is_remote=False, only_new=only_new)
+        for state in asked:
+            await self._probe_directory(state)
+        placed = [state for state in states if state.place is not None]
+        own = {state.place.mount for state in placed if state.place is not None and state.place.is_own}
+        shared = {
+            state.place.mount
+            for state in placed
+            if state.place is not None and not state.place.is_own and state.directory is not None
+        }
+        for mount in self.spaces.keys() - own - shared:
+            del self.spaces[mount]
+        for mount in (shared - self.spaces.keys()) if only_new else shared:
+            try:
+                self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
+            except MeasureError as error:
+                self.spaces.pop(mount, None)
+                get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
+        for state in asked:
+            self._judge(state)
 
     def capacity(self, state: VolumeState) -> Capacity | None:
         """A volume's limit, None if nothing is known of it."""
@@ -48,36 +67,11 @@ class Probing:
 
     async def close_unused(self, paths: Collection[str]) -> None:
         """End the children that asked about other paths than these."""
-        for path in self._remote.keys() - set(paths):
-            await self._remote.pop(path).close()
+        await close_all(self._remote.pop(path) for path in self._remote.keys() - set(paths))
 
     async def close(self) -> None:
         """End all children."""
-        await self._local.close()
-        await self.close_unused(())
-
-    async def _probe_local(
-        self, placed: Collection[VolumeState], asked: Collection[VolumeState], *, only_new: bool
-    ) -> None:
-        for state in asked:
-            if state.place is not None and not state.place.mount.is_remote:
-                await self._probe_directory(state)
-        own = {state.place.mount for state in placed if state.place is not None and state.place.is_own}
-        shared = {
-            state.place.mount
-            for state in placed
-            if state.place is not None and not state.place.is_own and state.directory is not None
-        }
-        for mount in self.spaces.keys() - own - shared:
-            del self.spaces[mount]
-        for mount in (shared - self.spaces.keys()) if only_new else shared:
-            try:
-                self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
-            except MeasureError as error:
-                self.spaces.pop(mount, None)
-                get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
-        for state in asked:
-            self._judge(state)
+        await close_all([self._local, *self._remote.values()])
 
     async def _probe_directory(self, state: VolumeState) -> None:
         place = state.place
@@ -119,6 +113,16 @@ class Probing:
             return False
         filesystem = self.spaces.get(state.place.mount)
         return filesystem is not None and state.directory.space.size_bytes < filesystem.size_bytes
+
+
+def _asked(states: Collection[VolumeState], *, is_remote: bool, only_new: bool) -> list[VolumeState]:
+    return [
+        state
+        for state in states
+        if state.place is not None
+        and state.place.mount.is_remote == is_remote
+        and _is_asked(state, only_new=only_new)
+    ]
 
 
 def _is_asked(state: VolumeState, *, only_new: bool) -> bool:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from exporter.volume.schedule import Schedule
 from exporter.volume.state import VolumeOptions, VolumeState
-from exporter.volume.usage import MeasureError, Walker
+from exporter.volume.usage import MeasureError, Walker, close_all
 
 
 class Walking:
@@ -71,13 +71,11 @@ class Walking:
 
     async def close_unused(self, devices: Collection[str]) -> None:
         """End the children of other devices than these, unless they are at work."""
-        for device in self._walkers.keys() - set(devices) - self._busy:
-            await self._walkers.pop(device).close()
+        await close_all(self._walkers.pop(device) for device in self._walkers.keys() - set(devices) - self._busy)
 
     async def close(self) -> None:
         """End all children, whatever they are doing."""
-        self._busy.clear()
-        await self.close_unused(())
+        await close_all(self._walkers.values())
 
     async def _walk_in_turn(
         self, name: str, device: str, watch: Callable[[], AbstractContextManager[None]]

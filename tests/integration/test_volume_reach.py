@@ -86,6 +86,41 @@ def test_a_tmpfs_volume_is_right_before_its_first_use_while_mounted_and_after(
             client.volumes.get(name).remove()
 
 
+@pytest.fixture
+def remapped_engine(private_engine: PrivateEngine, tmp_path: Path) -> Iterator[PrivateEngine]:
+    """An engine whose containers' root is another user, and whose volumes lie elsewhere (`userns-remap`)."""
+    owned = ["/etc/subuid", "/etc/subgid"]
+    for file in owned:
+        own = tmp_path / Path(file).name
+        own.write_text("nobody:200000:65536\nnogroup:200000:65536\n")
+        subprocess.run(["mount", "--bind", str(own), file], check=True)
+    engine = PrivateEngine("--userns-remap=nobody:nogroup", is_second=True)
+    engine.root.chmod(0o711)  # the remapped root must get to its own folder
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.remove()
+        for file in owned:
+            subprocess.run(["umount", file], check=True)
+
+
+def test_volumes_of_remapped_users_are_found_and_measured(remapped_engine: PrivateEngine) -> None:
+    with (
+        contextlib.closing(remapped_engine.client()) as client,
+        ExporterProcess(f"--engine.host={remapped_engine.host}", "--volume.interval=1s") as exporter,
+    ):
+        path = Path(client.volumes.create("data").attrs["Mountpoint"])
+        assert "200000.200000" in str(path)
+        writer = run(client, "writer", network_mode="none", volumes={"data": {"bind": "/data"}})
+        execute(writer, "dd if=/dev/zero of=/data/file bs=1M count=3; chmod 700 /data; sync")
+        used, inodes = disk_usage(path)
+        scrape = exporter.eventually(lambda s: s.value("docker_volume_used_bytes", volume="data") == used, "du's")
+        assert used > 3_000_000
+        assert scrape.value("docker_volume_inodes_used", volume="data") == inodes
+        writer.remove(force=True)
+
+
 def test_a_stopped_users_last_writes_are_measured_at_once(
     client: docker.DockerClient, engine: PrivateEngine
 ) -> None:

@@ -91,6 +91,19 @@ def test_a_volume_is_read(engine: Any) -> None:
     assert volume.created_at > 1_700_000_000
 
 
+def test_a_cluster_volume_is_told_from_others() -> None:
+    """Swarm's CSI volumes are in the list of volumes from API 1.42 on (moby: volume_routes.go)."""
+    csi = {
+        "Name": "shared",
+        "Driver": "csi-plugin",
+        "Mountpoint": "",
+        "Scope": "global",
+        "ClusterVolume": {"ID": "x"},
+    }
+    assert parse_volume(csi).is_cluster
+    assert not parse_volume({"Name": "data", "Driver": "local", "Mountpoint": "/v"}).is_cluster
+
+
 def test_the_engine_is_read(engine: Any) -> None:
     info = parse_engine_info(engine["version"], engine["info"], "1.41")
     assert info.version.startswith("20.10")

@@ -38,6 +38,11 @@ class Answers:
         monkeypatch.setattr(Walker, "space", space)
 
 
+async def probe(probing: Probing, states: list[VolumeState], *, only_new: bool = False) -> None:
+    await probing.probe_local(states, only_new=only_new)
+    await probing.probe_remote(states, only_new=only_new)
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return Answers(monkeypatch)
@@ -54,7 +59,7 @@ async def test_a_quota_of_its_own_tells_capacity_and_usage_without_a_walk(answer
         QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123, inodes_used=7)
     )
     known, probing = state("/disk/q"), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     assert (known.used_bytes, known.inodes_used, known.is_walked) == (30_123, 7, False)
     capacity = probing.capacity(known)
     assert capacity is not None
@@ -64,14 +69,14 @@ async def test_a_quota_of_its_own_tells_capacity_and_usage_without_a_walk(answer
 async def test_without_the_right_to_ask_for_the_quota_its_space_tells_the_usage(answers: Answers) -> None:
     answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True))
     known = state("/disk/q")
-    await Probing(VolumeOptions()).probe([known])
+    await probe(Probing(VolumeOptions()), [known])
     assert (known.used_bytes, known.inodes_used) == (30_000, None)
 
 
 async def test_a_quota_that_volumes_share_limits_each_but_their_usage_is_walked(answers: Answers) -> None:
     answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=False, used_bytes=30_123))
     known, probing = state("/disk/q"), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     assert known.used_bytes is None
     assert known.is_walked
     capacity = probing.capacity(known)
@@ -82,7 +87,7 @@ async def test_a_quota_that_volumes_share_limits_each_but_their_usage_is_walked(
 async def test_a_project_without_a_limit_is_no_quota(answers: Answers) -> None:
     answers.directories["/disk/q"] = DirectorySpace(DISK_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
     known, probing = state("/disk/q"), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     assert known.is_walked
     capacity = probing.capacity(known)
     assert capacity is not None
@@ -92,7 +97,7 @@ async def test_a_project_without_a_limit_is_no_quota(answers: Answers) -> None:
 async def test_a_server_tells_its_space_and_nobody_walks_it(answers: Answers) -> None:
     answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
     known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     assert (known.used_bytes, known.inodes_used, known.is_walked) == (30_000, 100, False)
     assert probing.spaces == {SHARE: QUOTA_SPACE}
     capacity = probing.capacity(known)
@@ -103,9 +108,9 @@ async def test_a_server_tells_its_space_and_nobody_walks_it(answers: Answers) ->
 async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers: Answers) -> None:
     answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
     known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     answers.directories["/share"] = MeasureError("timeout", "hangs")
-    await probing.probe([known])
+    await probe(probing, [known])
     assert (known.used_bytes, known.errors["timeout"]) == (30_000, 1)
 
 
@@ -114,7 +119,7 @@ async def test_a_directory_that_is_missing_is_not_given_the_space_of_what_is_the
 ) -> None:
     answers.directories["/disk/gone"] = MeasureError("missing", "No such file or directory")
     known, probing = state("/disk/gone"), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     assert probing.capacity(known) is None
     assert probing.spaces == {}
 
@@ -122,16 +127,16 @@ async def test_a_directory_that_is_missing_is_not_given_the_space_of_what_is_the
 async def test_between_the_intervals_only_what_is_new_is_asked_for(answers: Answers) -> None:
     answers.directories["/disk/a"] = answers.directories["/disk/b"] = DirectorySpace(DISK_SPACE, 0.1)
     first, probing = state("/disk/a"), Probing(VolumeOptions())
-    await probing.probe([first])
+    await probe(probing, [first])
     answers.asked.clear()
-    await probing.probe([first, state("/disk/b")], only_new=True)
+    await probe(probing, [first, state("/disk/b")], only_new=True)
     assert answers.asked == ["/disk/b"]
 
 
 async def test_a_real_directory_is_told_what_its_file_system_has(tmp_path: Path) -> None:
     mount = MountPoint(str(tmp_path), "/", "8:1", "ext4", "/dev/sda1")
     known, probing = state(str(tmp_path), mount), Probing(VolumeOptions())
-    await probing.probe([known])
+    await probe(probing, [known])
     await probing.close()
     capacity = probing.capacity(known)
     assert capacity is not None
@@ -149,5 +154,5 @@ async def test_an_answer_counts_though_the_place_was_looked_at_again_meanwhile(
         raise MeasureError("timeout", "hangs")
 
     monkeypatch.setattr(Walker, "directory", slow)
-    await probing.probe([known])
+    await probe(probing, [known])
     assert known.errors["timeout"] == 1
