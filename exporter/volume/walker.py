@@ -132,7 +132,9 @@ class _Descent:
 def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) -> tuple[int, int]:
     """`usage` without another program; raises _LargeTreeError when it meets more than `most_inodes`."""
     top = os.lstat(path)
-    if stat.S_ISREG(top.st_mode):
+    if not stat.S_ISDIR(top.st_mode) and not stat.S_ISLNK(
+        top.st_mode
+    ):  # a container may mount a file, or a socket
         return top.st_blocks * _BLOCK_BYTES, 1
     links: dict[int, int] = {}
     with contextlib.closing(_Descent(path, nested)) as descent:
@@ -170,9 +172,19 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
     blocks = inodes = 0
     links: dict[int, int] = {}
     rest = b""
-    with subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
-        command, cwd=path, env={"LC_ALL": "C"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-    ) as process:
+    root = os.open(path, _OPEN_DIRECTORY)  # find would follow a symbolic link in its place
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
+            command,
+            cwd=f"/proc/self/fd/{root}",
+            env={"LC_ALL": "C"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+    finally:
+        os.close(root)
+    with process:
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):

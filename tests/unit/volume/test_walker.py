@@ -113,6 +113,8 @@ def test_what_is_mounted_inside_is_left_out(tmp_path: Path) -> None:
 def test_a_single_file_is_counted(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10_000)
     assert usage(str(tmp_path / "file")) == (du(tmp_path / "file")[0], 1)
+    os.mkfifo(tmp_path / "pipe")
+    assert usage(str(tmp_path / "pipe")) == (0, 1)
 
 
 @pytest.mark.parametrize("with_find", [False, True])
@@ -153,7 +155,9 @@ def test_a_missing_volume_has_a_reason(tmp_path: Path) -> None:
 
 def test_a_symbolic_link_in_the_place_of_the_root_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/")
-    assert answer({"operation": "usage", "path": str(tmp_path / "link")})["error"] in ("missing", "io")
+    for is_large in (False, True):
+        request: dict[str, object] = {"operation": "usage", "path": str(tmp_path / "link"), "is_large": is_large}
+        assert answer(request)["error"] in ("missing", "io")
 
 
 def test_space_is_what_the_file_system_says(tmp_path: Path) -> None:
