@@ -24,7 +24,8 @@ lint:  ## check style, types, layers, rules and that generated files are current
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	@for rules in $$(find deploy -path '*/rules/*.yml' 2>/dev/null); do promtool check rules $$rules; done
+	promtool check rules deploy/prometheus/rules/*.yml
+	promtool test rules deploy/prometheus/tests/*.yml
 	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py --check
 	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
 		{ echo "a lock file names a registry" >&2; exit 1; }
