@@ -95,7 +95,7 @@ class Bench:
         with contextlib.closing(self.engine.client()) as client:
             if {container.name for container in client.containers.list()} >= {"sink", "source"}:
                 return
-            for container in client.containers.list(all=True):
+            for container in client.containers.list(all=True, ignore_removed=True):
                 container.remove(force=True)
             sink = run(client, "sink", network="app", volumes={"data": {"bind": "/data"}})
             sink.reload()

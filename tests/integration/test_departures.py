@@ -80,7 +80,7 @@ def parent() -> Iterator[str]:
 def swarm(client: docker.DockerClient) -> Iterator[None]:
     client.swarm.init(advertise_addr="127.0.0.1", listen_addr="127.0.0.1")
     yield
-    for container in client.containers.list(all=True):
+    for container in client.containers.list(all=True, ignore_removed=True):
         container.remove(force=True)
     client.swarm.leave(force=True)
 

@@ -131,12 +131,12 @@ def test_known_bytes_are_attributed_by_name(
 def swarm(engine: PrivateEngine, client: docker.DockerClient) -> Iterator[None]:
     docker_command(engine, "swarm", "init", "--advertise-addr", "127.0.0.1")
     yield
-    for container in client.containers.list(all=True):
+    for container in client.containers.list(all=True, ignore_removed=True):
         if not container.labels.get("com.docker.swarm.service.name"):
             container.remove(force=True)
     for service in docker_command(engine, "service", "ls", "-q").split():
         docker_command(engine, "service", "rm", service)
-    eventually(lambda: not client.containers.list(all=True), "the tasks gone", 30)
+    eventually(lambda: not client.containers.list(all=True, ignore_removed=True), "the tasks gone", 30)
     docker_command(engine, "swarm", "leave", "--force")
 
 

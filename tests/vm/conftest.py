@@ -83,7 +83,7 @@ def _emptied(engine: PrivateEngine) -> Iterator[docker.DockerClient]:
     """A client; what it made is removed afterwards."""
     client = engine.client()
     yield client
-    for container in client.containers.list(all=True):
+    for container in client.containers.list(all=True, ignore_removed=True):
         container.remove(force=True)
     for volume in client.volumes.list():
         volume.remove(force=True)
