@@ -21,7 +21,7 @@ from tests.harness import privatens
 from tests.harness.engine import PrivateEngine, clean_leftovers
 from tests.harness.exporter import ExporterProcess, Scrape
 from tests.harness.wait import eventually
-from tests.harness.workloads import run
+from tests.harness.workloads import remove_containers, run
 
 NOBODY = 65534
 
@@ -95,8 +95,7 @@ class Bench:
         with contextlib.closing(self.engine.client()) as client:
             if {container.name for container in client.containers.list()} >= {"sink", "source"}:
                 return
-            for container in client.containers.list(all=True, ignore_removed=True):
-                container.remove(force=True)
+            remove_containers(client)
             sink = run(client, "sink", network="app", volumes={"data": {"bind": "/data"}})
             sink.reload()
             address = sink.attrs["NetworkSettings"]["Networks"]["app"]["IPAddress"]

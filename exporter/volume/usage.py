@@ -165,7 +165,7 @@ class Walker:
 async def close_all(walkers: Iterable[Walker]) -> None:
     """End the children of several at a time: those that hang in the kernel don't add up."""
     async with asyncio.TaskGroup() as group:
-        for one in list(walkers):
+        for one in walkers:
             group.create_task(one.close(), name="end of a walker")
 
 

@@ -132,9 +132,8 @@ class _Descent:
 def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) -> tuple[int, int]:
     """`usage` without another program; raises _LargeTreeError when it meets more than `most_inodes`."""
     top = os.lstat(path)
-    if not stat.S_ISDIR(top.st_mode) and not stat.S_ISLNK(
-        top.st_mode
-    ):  # a container may mount a file, or a socket
+    # A container may mount a file or a socket; a symbolic link in its place is left to fail as no directory.
+    if not (stat.S_ISDIR(top.st_mode) or stat.S_ISLNK(top.st_mode)):
         return top.st_blocks * _BLOCK_BYTES, 1
     links: dict[int, int] = {}
     with contextlib.closing(_Descent(path, nested)) as descent:

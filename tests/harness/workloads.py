@@ -20,6 +20,12 @@ def run(client: docker.DockerClient, name: str, **options: Any) -> Any:
     return client.containers.run(IMAGE, name=name, detach=True, init=True, stop_signal="SIGKILL", **options)
 
 
+def remove_containers(client: docker.DockerClient) -> None:
+    """Remove all containers and their anonymous volumes; one that goes by itself meanwhile is no error."""
+    for container in client.containers.list(all=True, ignore_removed=True):
+        container.remove(force=True, v=True)
+
+
 def send(sender: Any, receiver: Any, network: str, payload_bytes: int, *, ipv6: bool = False) -> None:
     """Send this many bytes over TCP from one container to another's address on a network, and wait for the end."""
     receiver.reload()

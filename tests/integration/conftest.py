@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness.engine import PrivateEngine, clean_leftovers
 from tests.harness.exporter import ExporterProcess
+from tests.harness.workloads import remove_containers
 
 PROGRAMS = {
     "dockerd": "docker.io",
@@ -48,8 +49,7 @@ def engine(private_engine: PrivateEngine) -> Iterator[PrivateEngine]:
 def empty(engine: PrivateEngine) -> None:
     """Remove all containers, networks and volumes."""
     with contextlib.closing(engine.client()) as client:
-        for container in client.containers.list(all=True, ignore_removed=True):
-            container.remove(force=True, v=True)
+        remove_containers(client)
         for network in client.networks.list():
             if network.name not in ("bridge", "host", "none"):
                 network.remove()

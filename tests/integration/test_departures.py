@@ -25,7 +25,7 @@ from exporter.network.netlink import parse_interface_indexes
 from exporter.network.netlink_socket import Netlink
 from exporter.network.procfs import parse_net_dev
 from tests.harness.wait import eventually
-from tests.harness.workloads import counters_inside, execute, run
+from tests.harness.workloads import counters_inside, execute, remove_containers, run
 
 pytestmark = pytest.mark.engine
 
@@ -80,8 +80,7 @@ def parent() -> Iterator[str]:
 def swarm(client: docker.DockerClient) -> Iterator[None]:
     client.swarm.init(advertise_addr="127.0.0.1", listen_addr="127.0.0.1")
     yield
-    for container in client.containers.list(all=True, ignore_removed=True):
-        container.remove(force=True)
+    remove_containers(client)
     client.swarm.leave(force=True)
 
 

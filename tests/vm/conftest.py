@@ -8,6 +8,7 @@ import pytest
 from tests.harness import privatens
 from tests.harness.engine import PrivateEngine
 from tests.harness.exporter import ExporterProcess
+from tests.harness.workloads import remove_containers
 from tests.vm.machine import disk
 from tests.vm.storage import QuotaFileSystem
 
@@ -83,8 +84,7 @@ def _emptied(engine: PrivateEngine) -> Iterator[docker.DockerClient]:
     """A client; what it made is removed afterwards."""
     client = engine.client()
     yield client
-    for container in client.containers.list(all=True, ignore_removed=True):
-        container.remove(force=True)
+    remove_containers(client)
     for volume in client.volumes.list():
         volume.remove(force=True)
     client.close()
