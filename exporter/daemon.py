@@ -72,7 +72,7 @@ class Daemon:
             self._inventory,
             _volume_options(settings),
             self._runner.watch,
-            self._engine.volume_usage,
+            self._engine,
             self._is_engine_here,
         )
         self._collectors: tuple[Collector, ...] = (

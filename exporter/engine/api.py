@@ -28,6 +28,7 @@ from exporter.engine.parse import (
     parse_network,
     parse_time,
     parse_volume,
+    parse_volume_status,
 )
 from exporter.inventory.model import Container, EngineInfo, Network, Volume
 
@@ -175,6 +176,13 @@ class Engine:
         answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
         with _answers():
             return parse_volume(answer)
+
+    async def volume_status(self, name: str) -> Mapping[str, float]:
+        """The numbers that a volume's plugin tells of it, by name; a list of volumes lacks them."""
+        path = f"volumes/{quote(name, safe='')}"
+        answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
+        with _answers():
+            return parse_volume_status(answer)
 
     async def volume_usage(self) -> Mapping[str, int]:
         """Apparent bytes of local volumes without driver options, by the engine's own walk.

@@ -6,6 +6,7 @@ is missing or null counts as empty; an object without its id or name raises Engi
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,8 @@ _HEALTH_IN_STATUS = {
     "(unhealthy)": "unhealthy",
     "(health: starting)": "starting",
 }
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+_MAX_STATUS_NUMBERS = 32
 _NO_HEALTH_CHECK = ("", "none")
 
 
@@ -166,6 +169,25 @@ def parse_volume(json: Any) -> Volume:
         labels=_texts(volume.get("Labels")),
         is_cluster=bool(volume.get("ClusterVolume")),
     )
+
+
+def parse_volume_status(json: Any) -> dict[str, float]:
+    """Read the numbers of `Status` in an answer to `GET /volumes/{name}`: what the plugin chose to tell.
+
+    Texts are left out unless they are plain numbers: they could be anything, secrets too. At most 32 are read.
+    """
+    status = _object(json, "volume").get("Status")
+    if not isinstance(status, dict):
+        return {}
+    numbers = ((str(name), _number(value)) for name, value in status.items())
+    told = {name: number for name, number in numbers if number is not None}
+    return dict(list(told.items())[:_MAX_STATUS_NUMBERS])
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return float(value) if _PLAIN_NUMBER.fullmatch(value) else None
+    return float(value) if isinstance(value, int | float) and abs(value) <= sys.float_info.max else None
 
 
 def parse_time(text: Any) -> float:

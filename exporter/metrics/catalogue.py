@@ -419,6 +419,13 @@ VOLUME_ENCRYPTED = _family(
     "be told.",
     ("volume",),
 )
+VOLUME_PLUGIN_STATUS = _family(
+    "docker_volume_plugin_status",
+    Kind.GAUGE,
+    Group.VOLUME,
+    "Numbers that the volume's plugin tells of it, mounted or not, in the plugin's own units.",
+    ("volume", "field"),
+)
 VOLUME_MEASURED = _family(
     "docker_volume_measured_timestamp_seconds",
     Kind.GAUGE,

@@ -26,6 +26,7 @@ from exporter.metrics.catalogue import (
     VOLUME_MEASUREMENT_DURATION,
     VOLUME_MEASUREMENT_ERRORS,
     VOLUME_MOUNT_INFO,
+    VOLUME_PLUGIN_STATUS,
     VOLUME_USED_BYTES,
 )
 from exporter.metrics.samples import FamilySamples, LabelSet, Sample, label_set
@@ -88,6 +89,14 @@ class VolumeCollector:
                 (state.labels, int(known))
                 for state in shown.values()
                 if (known := _is_encrypted(state)) is not None
+            ],
+        )
+        yield (
+            VOLUME_PLUGIN_STATUS,
+            [
+                (label_set(VOLUME_PLUGIN_STATUS.labels, (name, field)), number)
+                for name, state in shown.items()
+                for field, number in state.plugin_status.items()
             ],
         )
         yield from self._consumers(shown, users)

@@ -17,6 +17,7 @@ from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
 from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
 from exporter.volume.places import Place, place_of
+from exporter.volume.plugin_status import ask_plugins
 from exporter.volume.probing import Probing
 from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
 from exporter.volume.usage import Space
@@ -39,6 +40,18 @@ class _Probe(Protocol):
     def __call__(self, states: Collection[VolumeState], *, only_new: bool = False) -> Awaitable[None]: ...
 
 
+class VolumeEngine(Protocol):
+    """What an engine tells of volumes beside their list; both raise EngineError (see `exporter.engine.api`)."""
+
+    def volume_usage(self) -> Awaitable[Mapping[str, int]]:
+        """Bytes by volume."""
+        ...
+
+    def volume_status(self, name: str) -> Awaitable[Mapping[str, float]]:
+        """The numbers that the volume's plugin tells."""
+        ...
+
+
 class Measuring:
     """The state of every volume, kept current by `run`. `version` changes with anything that is known."""
 
@@ -49,20 +62,20 @@ class Measuring:
         inventory: Inventory,
         options: VolumeOptions,
         watch: Callable[[str], AbstractContextManager[None]],
-        engine_usage: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
+        engine: VolumeEngine | None = None,
         are_files_here: Callable[[], bool] = lambda: True,
     ) -> None:
         """`watch` is the runner's: a round that fails becomes a metric and a log line.
 
-        `engine_usage` asks the engine for bytes by volume. `are_files_here` says whether the engine's host is the
-        one whose files are seen: the same path may exist on another.
+        `engine` is asked for what can't be read here. `are_files_here` says whether its host is the one whose
+        files are seen: the same path may exist on another.
         """
         self.states: dict[str, VolumeState] = {}
         self.version = 0
         self._inventory = inventory
         self._options = options
         self._watch = watch
-        self._engine_usage = engine_usage if options.engine_usage else None
+        self._engine = engine
         self._are_files_here = are_files_here
         self._probing = Probing(options)
         self._walking = Walking(options, self.states, self._note_change)
@@ -93,6 +106,7 @@ class Measuring:
                 group.create_task(self._probe_when_due(remote, self._unprobed_remote), name="space of servers")
                 group.create_task(self._walking.run(lambda: self._watch(self.name)), name="volume usage")
                 group.create_task(self._ask_engine_when_due(), name="usage by the engine")
+                group.create_task(self._ask_plugins_when_due(), name="status of plugins")
         finally:
             await self._close()
 
@@ -107,6 +121,7 @@ class Measuring:
                 self._take_up_probed()
                 await self._walking.walk_all()
                 await self._ask_engine()
+                await self._ask_plugins()
         finally:
             await self._close()
 
@@ -165,7 +180,7 @@ class Measuring:
                 self._walking.hurry(name)
         await self._note_writes()
         await self._walking.close_unused(encrypted.keys())
-        await self._probing.close_unused([place.path for place in places.values()])
+        await self._probing.close_unused([place.mount.path for place in places.values()])
         if any(state.place is not None and state.directory is None for state in self.states.values()):
             self._unprobed.set()
             self._unprobed_remote.set()
@@ -227,6 +242,17 @@ class Measuring:
         if self.states:
             self._probed.set()
 
+    async def _ask_plugins_when_due(self) -> None:
+        while True:
+            with self._watch(self.name):
+                await self._ask_plugins()
+            await asyncio.sleep(self._options.interval_seconds)
+
+    async def _ask_plugins(self) -> None:
+        if self._engine is not None:
+            await ask_plugins(self.states.values(), self._engine.volume_status)
+            self._note_change()
+
     async def _ask_engine_when_due(self) -> None:
         """Ask the engine rarely and only if needed: it walks all volumes, and on old versions all images."""
         await self._probed.wait()
@@ -237,11 +263,13 @@ class Measuring:
 
     async def _ask_engine(self) -> bool:
         """Take the engine's word for volumes that can't be read here; whether it was asked."""
-        if self._engine_usage is None or not any(map(_is_left_to_engine, self.states.values())):
+        if self._engine is None or not self._options.engine_usage:
+            return False
+        if not any(map(_is_left_to_engine, self.states.values())):
             return False
         started = time.monotonic()
         try:
-            usage = await self._engine_usage()
+            usage = await self._engine.volume_usage()
         except EngineError as error:
             get_logger().warning("engine's disk usage not read", reason=str(error))
             return True

@@ -20,7 +20,7 @@ class Probing:
         self._remote: dict[str, Walker] = {}
 
     async def probe_remote(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
-        """Ask the servers of volumes, all at a time, each by a child of its own: none waits for one that hangs."""
+        """Ask the servers of volumes, at a time, each mount by a child of its own: none waits for a dead one."""
         async with asyncio.TaskGroup() as group:
             for state in _asked(states, is_remote=True, only_new=only_new):
                 group.create_task(self._probe_directory(state), name=f"space of {state.volume.name}")
@@ -37,9 +37,10 @@ class Probing:
             for state in placed
             if state.place is not None and not state.place.is_own and state.directory is not None
         }
+        local = {mount for mount in shared if not mount.is_remote}
         for mount in self.spaces.keys() - own - shared:
             del self.spaces[mount]
-        for mount in (shared - self.spaces.keys()) if only_new else shared:
+        for mount in (local - self.spaces.keys()) if only_new else local:
             try:
                 self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
             except MeasureError as error:
@@ -66,7 +67,7 @@ class Probing:
         )
 
     async def close_unused(self, paths: Collection[str]) -> None:
-        """End the children that asked about other paths than these."""
+        """End the children that asked servers about other mount points than these."""
         await close_all(self._remote.pop(path) for path in self._remote.keys() - set(paths))
 
     async def close(self) -> None:
@@ -79,7 +80,7 @@ class Probing:
             return
         prober = self._local
         if place.mount.is_remote:
-            prober = self._remote.setdefault(place.path, Walker(place.path))
+            prober = self._remote.setdefault(place.mount.path, Walker(place.mount.path))
         try:
             found = await prober.directory(place.path, self._timeout_seconds)
         except MeasureError as error:
@@ -89,8 +90,9 @@ class Probing:
         if not place.has_files_of(state.place):  # they are elsewhere by now
             return
         state.directory = found
-        if place.is_own:
+        if place.is_own or place.mount.is_remote:
             self.spaces[place.mount] = found.space
+        if place.is_own:
             used = found.space.size_bytes - found.space.free_bytes
             inodes = found.space.inodes - found.space.inodes_free if found.space.inodes else None
             state.succeeded(used, inodes, found.seconds)
@@ -128,4 +130,6 @@ def _asked(states: Collection[VolumeState], *, is_remote: bool, only_new: bool) 
 def _is_asked(state: VolumeState, *, only_new: bool) -> bool:
     if state.directory is None:
         return not (only_new and state.failing)
-    return not only_new and state.place is not None and (state.place.is_own or state.place.mount.project_quota)
+    if only_new or state.place is None:
+        return False
+    return state.place.is_own or state.place.mount.is_remote or state.place.mount.project_quota

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class VolumeState:
     errors: Counter[str] = field(default_factory=Counter)
     failing: str = ""
     writers: frozenset[str] = frozenset()
+    plugin_status: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, volume: Volume) -> "VolumeState":

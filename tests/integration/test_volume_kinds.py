@@ -222,7 +222,10 @@ def test_every_kind_of_volume_has_the_numbers_of_du_and_df(
 
         with contextlib.suppress(AssertionError):
             eventually(are_equal, "the page's numbers equal to those of the tools", 30)
-        print_table(rows, exporter.scrape())
+        scrape = exporter.scrape()
+        print_table(rows, scrape)
+        for name in ("plugin", "plugin-unmounted"):
+            assert scrape.value("docker_volume_plugin_status", volume=name, field="blocks") == 1
         assert {name: page for name, (page, _) in rows.items()} == {
             name: tools for name, (_, tools) in rows.items()
         }

@@ -15,6 +15,7 @@ from exporter.engine.parse import (
     parse_network,
     parse_time,
     parse_volume,
+    parse_volume_status,
 )
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -102,6 +103,29 @@ def test_a_cluster_volume_is_told_from_others() -> None:
     }
     assert parse_volume(csi).is_cluster
     assert not parse_volume({"Name": "data", "Driver": "local", "Mountpoint": "/v"}).is_cluster
+
+
+def test_of_a_plugins_status_only_numbers_are_read() -> None:
+    status = {
+        "Size": 100,
+        "Used": "42.5",
+        "Ready": True,
+        "Token": "s3cret",
+        "Nan": "nan",
+        "Map": {"a": 1},
+        "No": None,
+    }
+    assert parse_volume_status({"Name": "v", "Status": status}) == {"Size": 100.0, "Used": 42.5, "Ready": 1.0}
+    assert parse_volume_status({"Name": "v", "Status": {str(n): n for n in range(100)}}).keys() == {
+        str(n) for n in range(32)
+    }
+    assert parse_volume_status({"Name": "v", "Status": {"Huge": 10**400, "Big": 1e300}}) == {"Big": 1e300}
+
+
+@pytest.mark.parametrize("status", [None, [], "up", 1])
+def test_a_plugin_that_tells_no_status_tells_no_numbers(status: object) -> None:
+    assert parse_volume_status({"Name": "v", "Status": status}) == {}
+    assert parse_volume_status({"Name": "v"}) == {}
 
 
 def test_the_engine_is_read(engine: Any) -> None:

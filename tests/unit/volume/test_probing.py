@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from exporter.inventory.model import Volume
+from exporter.volume.capacity import capacity_of
 from exporter.volume.mounts import MountPoint
 from exporter.volume.places import Place
 from exporter.volume.probing import Probing
@@ -156,3 +157,15 @@ async def test_an_answer_counts_though_the_place_was_looked_at_again_meanwhile(
     monkeypatch.setattr(Walker, "directory", slow)
     await probe(probing, [known])
     assert known.errors["timeout"] == 1
+
+
+async def test_of_volumes_on_a_server_their_capacity_is_the_servers_and_this_hosts_child_does_not_ask_it(
+    answers: Answers,
+) -> None:
+    answers.directories["/share/a"] = answers.directories["/share/b"] = DirectorySpace(DISK_SPACE, 0.1)
+    known, probing = [state("/share/a", SHARE), state("/share/b", SHARE)], Probing(VolumeOptions())
+    await probe(probing, known)
+    await probing.probe_local(known)
+    assert sorted(answers.asked) == ["/share/a", "/share/b"]
+    assert [probing.capacity(one) for one in known] == [capacity_of(filesystem=DISK_SPACE)] * 2
+    assert all(one.is_walked for one in known)
