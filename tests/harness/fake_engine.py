@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from tests.harness.dialects import Dialect
 
 _VERSION = "/{version:v[0-9.]+}"
 
@@ -17,10 +21,15 @@ _VERSION = "/{version:v[0-9.]+}"
 class FakeEngine:
     """Its objects are dictionaries in the API's own form; tests change them and emit events, or not."""
 
-    def __init__(self, socket: Path, api_version: str = "1.41", min_api_version: str = "1.12") -> None:
+    def __init__(
+        self,
+        socket: Path,
+        api_version: str = "1.41",
+        min_api_version: str = "1.12",
+        dialect: Dialect | None = None,
+    ) -> None:
         self.socket = socket
-        self.api_version = api_version
-        self.min_api_version = min_api_version
+        self.dialect = dialect or Dialect("fake", api_version, min_api_version)
         self.containers: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {}
@@ -30,8 +39,15 @@ class FakeEngine:
         """Status and body that a path (without version) answers instead of what it should."""
         self.stalled: dict[str, asyncio.Event] = {}
         """Paths whose answers wait for an event."""
+        self.delay_seconds = 0.0
+        """How long every answer takes."""
         self.streams: list[asyncio.Queue[bytes | None]] = []
+        self._made = 0
         self._runner: web.AppRunner | None = None
+
+    def upgrade(self, api_version: str, min_api_version: str = "1.12") -> None:
+        """Speak another version of the API from now on."""
+        self.dialect = replace(self.dialect, api_version=api_version, min_api_version=min_api_version)
 
     @property
     def host(self) -> str:
@@ -43,7 +59,8 @@ class FakeEngine:
         return Counter(path.partition("?")[0] for path in self.requests)
 
     def add_container(self, name: str, *, state: str = "running", pid: int = 1, **more: Any) -> str:
-        container_id = f"{len(self.containers):x}".rjust(2, "0") * 32
+        container_id = f"{self._made:08x}" * 8
+        self._made += 1
         self.containers[container_id] = {
             "Id": container_id,
             "Name": f"/{name}",
@@ -86,7 +103,10 @@ class FakeEngine:
         }
         self.ring = [*self.ring, event][-256:]
         for queue in self.streams:
-            queue.put_nowait(json.dumps(event).encode() + b"\n")
+            queue.put_nowait(self._line(event))
+
+    def _line(self, event: dict[str, Any]) -> bytes:
+        return json.dumps(self.dialect.event(event)).encode() + b"\n"
 
     def cut_streams(self) -> None:
         """End all event streams cleanly, as a proxy does with idle ones."""
@@ -136,6 +156,8 @@ class FakeEngine:
             short = request.path_qs.split("/", 2)[-1] if request.match_info.get("version") else request.path_qs[1:]
             self.requests.append(short)
             bare = short.partition("?")[0]
+            if self.delay_seconds:
+                await asyncio.sleep(self.delay_seconds)
             if bare in self.stalled:
                 await self.stalled[bare].wait()
             if bare in self.failing:
@@ -154,7 +176,11 @@ class FakeEngine:
 
     async def _version(self, _request: web.Request) -> web.Response:
         return web.json_response(
-            {"Version": "fake", "ApiVersion": self.api_version, "MinAPIVersion": self.min_api_version}
+            {
+                "Version": self.dialect.name,
+                "ApiVersion": self.dialect.api_version,
+                "MinAPIVersion": self.dialect.min_api_version,
+            }
         )
 
     async def _info(self, _request: web.Request) -> web.Response:
@@ -169,7 +195,7 @@ class FakeEngine:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         for event in self.ring:
             if event["timeNano"] >= since:
-                queue.put_nowait(json.dumps(event).encode() + b"\n")
+                queue.put_nowait(self._line(event))
         self.streams.append(queue)
         try:
             while (line := await queue.get()) is not None:
@@ -181,31 +207,33 @@ class FakeEngine:
     async def _list_containers(self, _request: web.Request) -> web.Response:
         return web.json_response(
             [
-                {
-                    **container,
-                    "Names": [container["Name"]],
-                    "State": container["State"]["Status"],
-                    "Status": "Up",
-                    "Labels": container["Config"]["Labels"],
-                }
+                self.dialect.listed(
+                    {
+                        **container,
+                        "Names": [container["Name"]],
+                        "State": container["State"]["Status"],
+                        "Status": "Up",
+                        "Labels": container["Config"]["Labels"],
+                    }
+                )
                 for container in self.containers.values()
             ]
         )
 
     async def _container(self, request: web.Request) -> web.Response:
-        return _found(self.containers, request, "container")
+        return _found(self.containers, request, "container", self.dialect.container)
 
     async def _list_networks(self, _request: web.Request) -> web.Response:
-        return web.json_response(list(self.networks.values()))
+        return web.json_response([self.dialect.network(network) for network in self.networks.values()])
 
     async def _network(self, request: web.Request) -> web.Response:
-        return _found(self.networks, request, "network")
+        return _found(self.networks, request, "network", self.dialect.network)
 
     async def _list_volumes(self, _request: web.Request) -> web.Response:
-        return web.json_response({"Volumes": list(self.volumes.values())})
+        return web.json_response({"Volumes": [self.dialect.volume(volume) for volume in self.volumes.values()]})
 
     async def _volume(self, request: web.Request) -> web.Response:
-        return _found(self.volumes, request, "volume")
+        return _found(self.volumes, request, "volume", self.dialect.volume)
 
     async def _stats(self, _request: web.Request) -> web.Response:
         return web.json_response({"read": "2024-01-01T00:00:00Z", "networks": {"eth0": {"rx_bytes": 7}}})
@@ -215,8 +243,36 @@ class FakeEngine:
         return web.json_response({"Volumes": volumes})
 
 
-def _found(objects: dict[str, dict[str, Any]], request: web.Request, kind: str) -> web.Response:
+@contextmanager
+def served(engine: FakeEngine) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """The engine on an event loop in a thread, for an exporter in another process; gives what calls there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def call(function: Callable[[], object]) -> None:
+        async def called() -> None:
+            function()
+
+        asyncio.run_coroutine_threadsafe(called(), loop).result()
+
+    asyncio.run_coroutine_threadsafe(engine.start(), loop).result()
+    try:
+        yield call
+    finally:
+        asyncio.run_coroutine_threadsafe(engine.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _found(
+    objects: dict[str, dict[str, Any]],
+    request: web.Request,
+    kind: str,
+    told: Callable[[dict[str, Any]], dict[str, Any]],
+) -> web.Response:
     found = objects.get(request.match_info["id"])
     if found is None:
         return web.json_response({"message": f"no such {kind}"}, status=404)
-    return web.json_response(found)
+    return web.json_response(told(found))

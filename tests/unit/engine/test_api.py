@@ -51,7 +51,7 @@ async def test_an_engine_is_connected_to_and_known_to_be_up(fake_engine: FakeEng
 
 
 async def test_calls_carry_the_negotiated_version(fake_engine: FakeEngine) -> None:
-    fake_engine.api_version = "1.99"
+    fake_engine.upgrade("1.99")
     engine = Engine(EngineOptions(host=fake_engine.host))
     info, _ = await engine.connect()
     assert info.api_version == "1.51"
