@@ -44,6 +44,8 @@ def short_life(
         cap_add=["NET_ADMIN"],
         environment={"STAY": "0" if end is leave else "1000"},
     )
+    if end is leave:
+        container.wait()
     eventually(lambda: b"told" in container.logs(), f"the last words of short{number}", 60)
     counters = parse_net_dev(container.logs())["eth0"]
     end(container)
