@@ -62,7 +62,11 @@ lock:  ## resolve the dependencies again and pin them with hashes
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header -o requirements/runtime.txt pyproject.toml
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+		--no-header --extra ssh --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra ssh -c requirements/runtime.txt -o requirements/ssh.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group release -o requirements/release.txt
 
 clean:  ## remove what the commands made
 	rm -rf .venv .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

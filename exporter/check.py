@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from exporter.engine.api import Engine, EngineError, EngineOptions
+from exporter.engine.transport import TlsFiles
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import EngineInfo, Network, Volume
 from exporter.network.choice import choose_source
@@ -32,7 +33,8 @@ class Finding:
 
 async def check(settings: Settings, output: TextIO) -> int:
     """Print the table; the exit code is 0, or 1 if the engine can't be reached."""
-    engine = Engine(EngineOptions(host=settings.engine.host))
+    tls = TlsFiles(settings.engine.tls_ca, settings.engine.tls_cert, settings.engine.tls_key)
+    engine = Engine(EngineOptions(host=settings.engine.host, tls=tls))
     try:
         findings, reached = await _look(settings, engine)
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from exporter import __version__
 from exporter.engine.api import Engine, EngineOptions
 from exporter.engine.collector import EngineCollector
+from exporter.engine.transport import TlsFiles
 from exporter.engine.watch import Watch, WatchOptions
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.visibility import NameFilter, Visibility
@@ -62,7 +63,11 @@ class Daemon:
         heartbeat = min(0.4 * settings.poll.interval, _HEARTBEAT_SECONDS)
         patience = min(0.6 * settings.poll.interval, _PATIENCE_SECONDS)
         self._engine = Engine(
-            EngineOptions(host=settings.engine.host, patience_seconds=max(patience, _LEAST_PATIENCE_SECONDS)),
+            EngineOptions(
+                host=settings.engine.host,
+                tls=TlsFiles(settings.engine.tls_ca, settings.engine.tls_cert, settings.engine.tls_key),
+                patience_seconds=max(patience, _LEAST_PATIENCE_SECONDS),
+            ),
             self._instruments.observe_request,
         )
         self._watch = Watch(self._engine, self._inventory, WatchOptions(heartbeat_seconds=heartbeat))
