@@ -126,7 +126,7 @@ class Daemon:
                 group.create_task(self._watch.run(), name="watch")
                 group.create_task(self._network.follower.run(), name="link messages")
                 group.create_task(self._poll_forever(), name="poller")
-                group.create_task(self._volumes.run(), name="volumes")
+                group.create_task(self._measure_volumes(), name="volumes")
         except* _StopRequested as stop:
             get_logger().info("stopping", reason=str(stop.exceptions[0]))
             supervisor.notify("STOPPING=1")
@@ -215,6 +215,11 @@ class Daemon:
                 collected += [(family, list(values)) for family, values in collector.samples()]
         return collected + list(self._runner.samples())
 
+    async def _measure_volumes(self) -> None:
+        # Whether the files of the engine's volumes are here is told by its containers.
+        await self._first_inventory(volumes=False)
+        await self._volumes.run()
+
     async def _poll_forever(self) -> None:
         await self._first_inventory(volumes=False)
         while True:
@@ -258,10 +263,14 @@ class Daemon:
         self._choice = choice
 
     def _is_engine_here(self) -> bool:
-        """Whether the engine's host is this one: it listens on a socket here, or its processes are seen."""
+        """Whether the engine's host is this one: it listens on a socket here, or its processes are seen.
+
+        That it has the same kernel is not enough: hosts that are kept alike have the same paths, too.
+        """
         if self._engine.host.startswith("unix:"):
             return True
-        return choose_source("auto", self._inventory, self._procfs.sees).source == "procfs"
+        running = [container for container in self._inventory.containers.values() if container.is_running]
+        return any(map(self._procfs.sees, running))
 
     def _source(self) -> CounterSource:
         procfs = self._choice is None or self._choice.source == "procfs"

@@ -14,6 +14,7 @@ import pytest
 from exporter import __version__
 from tests.harness.engine import PrivateEngine
 from tests.harness.exporter import REPOSITORY, Scrape
+from tests.harness.privatens import outside
 from tests.harness.workloads import run
 
 pytestmark = pytest.mark.engine
@@ -40,7 +41,9 @@ def wheel_in(folder: Path) -> Path:
 def run_in(folder: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a program, away from the checkout, so that only what is installed is found."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("NETVOL_", "PYTHON"))}
-    return subprocess.run(words, cwd=folder, env=clean, check=check, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, timeout=300, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,16 @@ def environment(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("environment")
     started = time.monotonic()
     venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "-q", "install"]
+    pip = [
+        *outside(),
+        str(folder / "bin/python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "-q",
+        "install",
+    ]
     run_in(folder, *pip, "--require-hashes", "-r", str(LOCK))
     run_in(folder, *pip, "--no-deps", str(wheel_in(packages)))
     print(f"\nenvironment, locked dependencies and wheel: {time.monotonic() - started:.1f} s")
