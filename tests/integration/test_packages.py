@@ -1,5 +1,6 @@
 """The packages that a user installs: wheel and sdist, made here, installed in environments of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -125,3 +126,17 @@ def test_pipx_installs_it_and_removes_it(packages: Path, tmp_path: Path) -> None
     assert run_in(tmp_path, str(program), "--version").stdout == f"netvol-exporter {__version__}\n"
     run_in(tmp_path, *pipx, "uninstall", "netvol-exporter")
     assert not program.exists()
+
+
+def test_the_sbom_lists_the_locked_dependencies_and_nothing_else() -> None:
+    run_in(REPOSITORY, *outside(), "make", "sbom")
+    listed = json.loads((REPOSITORY / "dist/netvol-exporter.cdx.json").read_text())["components"]
+    locked = {line.split()[0] for line in LOCK.read_text().splitlines() if "==" in line}
+    found = {f"{component['name'].replace('_', '-')}=={component['version']}" for component in listed}
+    assert found == locked | {f"netvol-exporter=={__version__}"}
+
+
+def test_an_audit_that_can_not_ask_fails() -> None:
+    # In the tests' own network there is nobody to ask.
+    done = run_in(REPOSITORY, "make", "audit", check=False)
+    assert done.returncode != 0
