@@ -1,7 +1,7 @@
 """Measures what a container, a network and a volume cost in series, and those series in a real Prometheus.
 
 Run it with `make bench-sizing`. Series are counted on the page beside a real engine, before and after one more
-object. Memory and disk are those of a real Prometheus that scrapes a fake host often, so that it gets in two minutes
+object. Memory and disk are those of a real Prometheus that scrapes a fake host often: in two minutes it gets
 as many samples of each series as in two hours at 15 s, when it writes them to disk: then its memory is largest.
 """
 

@@ -39,8 +39,8 @@ can and can't be seen. An unusable value ends the start with exit code 2 and one
 _LICENCES_HEAD = """# Licences of what it is made of
 
 netvol-exporter is licensed under Apache-2.0. These packages are installed with it, in these versions
-(`requirements/runtime.txt`, `requirements/ssh.txt`), under these licences as their authors declare them. `make sbom`
-writes them with their dependencies as a CycloneDX file.
+(`requirements/runtime.txt`, `requirements/ssh.txt`), under these licences as their authors declare them.
+`make sbom` writes them with their dependencies as a CycloneDX file.
 """
 # Where a package declares no SPDX expression: its word, as SPDX has it.
 _SPDX = {"Apache 2.0": "Apache-2.0"}

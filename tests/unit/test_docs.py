@@ -37,10 +37,14 @@ class NotRun:
 
 
 _PACKAGES = "tests/integration/test_packages.py::"
+_COMPLETED = "commands_flags_values_and_files"
+_COMPLETION = "tests/unit/test_completion.py::"
+_REMOTE = "tests/integration/test_remote.py::"
 _DOCUMENTED = "tests/integration/test_documented.py::"
 _MAKE = NotRun("it is what runs these tests, or a bench whose figures are in docs/measurements.md")
 _CI = NotRun("CI runs it before the tests")
 COMMANDS: dict[str, RunBy | NotRun] = {
+    # README.md, CONTRIBUTING.md
     "make run": RunBy(f"{_DOCUMENTED}test_make_run_serves_right_numbers_from_a_fresh_clone"),
     "make test": _MAKE,
     "sudo make test": _MAKE,
@@ -48,6 +52,32 @@ COMMANDS: dict[str, RunBy | NotRun] = {
     "make lint": _CI,
     "make docs": NotRun("`make lint` runs the same program with --check"),
     "make lock": NotRun("it asks the registry for the newest versions, so what it writes changes from day to day"),
+    # docs/packages.md
+    "make dist": RunBy(f"{_PACKAGES}test_the_sbom_lists_the_locked_dependencies_and_nothing_else"),
+    "make sbom": RunBy(f"{_PACKAGES}test_the_sbom_lists_the_locked_dependencies_and_nothing_else"),
+    "make audit": RunBy(f"{_PACKAGES}test_an_audit_that_can_not_ask_fails"),
+    "pipx install dist/*.whl": RunBy(f"{_PACKAGES}test_pipx_installs_it_and_removes_it"),
+    "netvol-exporter --version": RunBy(f"{_PACKAGES}test_pipx_installs_it_and_removes_it"),
+    **dict.fromkeys(
+        [
+            "python3 -m venv /opt/netvol-exporter",
+            "/opt/netvol-exporter/bin/pip install --require-hashes -r requirements/runtime.txt",
+            "/opt/netvol-exporter/bin/pip install --no-deps dist/*.whl",
+            "/opt/netvol-exporter/bin/netvol-exporter --version",
+        ],
+        RunBy(f"{_PACKAGES}test_the_wheel_with_its_locked_dependencies_is_whole"),
+    ),
+    'eval "$(netvol-exporter completion bash)"': RunBy(f"{_COMPLETION}test_a_tab_completes_{_COMPLETED}"),
+    'eval "$(netvol-exporter completion zsh)"': RunBy(f"{_COMPLETION}test_a_tab_completes_{_COMPLETED}"),
+    "netvol-exporter completion fish | source": RunBy(f"{_COMPLETION}test_fish_completes_{_COMPLETED}"),
+    # docs/remote.md
+    "netvol-exporter --engine.host=tcp://docker1:2376 --engine.tls-ca=ca.pem --engine.tls-cert=cert.pem "
+    "--engine.tls-key=key.pem": RunBy(f"{_REMOTE}test_traffic_and_volumes_of_an_engine_at_tcp_with_tls_are_true"),
+    "netvol-exporter --engine.host=ssh://monitor@docker1": RunBy(
+        f"{_REMOTE}test_traffic_of_an_engine_at_ssh_is_true_for_more_containers_than_sshd_has_sessions"
+    ),
+    # docs/troubleshooting.md
+    "netvol-exporter check": RunBy("tests/integration/test_commands.py::test_check_tells_what_is_seen"),
 }
 """Each line of a ```sh block, without its comment. A line that isn't here fails the test below."""
 
@@ -82,11 +112,11 @@ def commands(block: Block) -> Iterator[str]:
 
 
 def expressions(block: Block) -> Iterator[str]:
-    """The queries of a block: a line that is indented goes on with the one before it."""
+    """The queries of a block: a line that is indented or closes a bracket goes on with the one before it."""
     query = ""
     for line in block.text.splitlines():
         text = re.sub(r"(^|\s)#.*", "", line)
-        if query and not text.startswith(" "):
+        if query and not text.startswith((" ", ")")):
             yield query
             query = ""
         query = f"{query}\n{text}" if query else text
