@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import docker
 
 from tests.harness import privatens
-from tests.harness.engine import PrivateEngine
+from tests.harness.engine import IMAGE, PrivateEngine
 from tests.harness.exporter import ExporterProcess
 from tests.harness.fake_engine import FakeEngine, served
 from tests.harness.fake_host import FakeHost
@@ -94,7 +94,7 @@ def additions(client: docker.DockerClient) -> Iterator[tuple[str, Callable[[], o
         "container on one network with one volume",
         lambda: run(client, "mounts", network="first", volumes={"first": {"bind": "/data"}}),
     )
-    yield "container that doesn't run", lambda: client.containers.create("netvol-test/busybox:1", name="created")
+    yield "container that doesn't run", lambda: client.containers.create(IMAGE, ["true"], name="idle")
 
 
 def settled(exporter: ExporterProcess) -> int:

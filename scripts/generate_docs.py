@@ -88,9 +88,9 @@ def _licence(name: str, version: str) -> str:
     if told["Version"] != version:
         sys.exit(f"{name} {told['Version']} is installed and {version} is locked: run scripts/setup.sh dev")
     classifiers = [text.rpartition(" :: ")[2] for text in told.get_all("Classifier", []) if "License ::" in text]
-    found = told.get("License-Expression") or told.get("License") or " and ".join(classifiers)
-    if not found or "\n" in found:
-        found = " and ".join(classifiers)
+    words = [told[field] for field in ("License-Expression", "License") if field in told]
+    # Some put the licence's whole text there.
+    found = next((word for word in words if word and "\n" not in word), " AND ".join(classifiers))
     if not found:
         sys.exit(f"{name} declares no licence: look, and say so here")
     return _SPDX.get(found, found)

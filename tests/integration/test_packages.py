@@ -117,6 +117,7 @@ def test_pipx_installs_it_and_removes_it(packages: Path, tmp_path: Path) -> None
     for name in ("PIPX_HOME", "PIPX_BIN_DIR", "PIPX_MAN_DIR"):
         (tmp_path / name).mkdir()
     pipx = [
+        *outside(),
         "env",
         *(f"{name}={tmp_path / name}" for name in ("PIPX_HOME", "PIPX_BIN_DIR", "PIPX_MAN_DIR")),
         "pipx",
