@@ -74,46 +74,48 @@ def count_series() -> None:
             client.volumes.create("first")
             run(client, "first", network="first", volumes={"first": {"bind": "/data"}})
             last = settled(exporter)
-            row("series beside one container, network and volume", f"{last}")
-            for what, add in additions(client):
+            row("series beside one container, network and volume", f"{len(last)}")
+            for what, name, add in additions(client):
                 add()
                 now = settled(exporter)
-                row(f"one more {what}", f"+{now - last}")
+                # The others are counted once however many there are, such as those of a kind of event.
+                row(
+                    f"one more {what}",
+                    f"+{sum(name in one for one in now - last)} with its name, +{len(now - last)}",
+                )
                 last = now
             remove_containers(client)
     finally:
         engine.remove()
 
 
-def additions(client: docker.DockerClient) -> Iterator[tuple[str, Callable[[], object]]]:
-    yield "network", lambda: client.networks.create("more")
-    yield "volume", lambda: client.volumes.create("more")
-    yield "container on one network", lambda: run(client, "plain", network="first")
-    yield "network of a container", lambda: client.networks.get("more").connect("plain")
-    yield (
-        "container on one network with one volume",
-        lambda: run(client, "mounts", network="first", volumes={"first": {"bind": "/data"}}),
-    )
-    yield "container that doesn't run", lambda: client.containers.create(IMAGE, ["true"], name="idle")
+def additions(client: docker.DockerClient) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """What is added, a text in its series, and how it is added."""
+    mounts = {"first": {"bind": "/data"}}
+    yield "network", 'network="more"', lambda: client.networks.create("more")
+    yield "volume", 'volume="more"', lambda: client.volumes.create("more")
+    yield "container on one network", '"plain"', lambda: run(client, "plain", network="first")
+    yield "network of a container", '"plain"', lambda: client.networks.get("more").connect("plain")
+    yield "such with a volume", '"mounts"', lambda: run(client, "mounts", network="first", volumes=mounts)
+    yield "container that doesn't run", '"idle"', lambda: client.containers.create(IMAGE, ["true"], name="idle")
 
 
-def settled(exporter: ExporterProcess) -> int:
-    """The number of series, once it stands: TCP is read every ten seconds."""
+def settled(exporter: ExporterProcess) -> set[str]:
+    """The series of the page, once it stands: TCP is read every ten seconds."""
     time.sleep(_SETTLE_SECONDS)
-    return (
-        eventually(lambda: (first := series(exporter)) == series(exporter) and first, "a page that stands", 60)
-        or 0
-    )
+    eventually(lambda: series(exporter) == series(exporter), "a page that stands", 60)
+    return series(exporter)
 
 
-def series(exporter: ExporterProcess) -> int:
-    return sum(bool(line) and not line.startswith("#") for line in exporter.get("/metrics").splitlines())
+def series(exporter: ExporterProcess) -> set[str]:
+    page = exporter.get("/metrics").splitlines()
+    return {line.rpartition(" ")[0] for line in page if line and not line.startswith("#")}
 
 
 def measure_prometheus(host: FakeHost, containers: int) -> None:
     flags = (f"--engine.host={host.engine.host}", f"--path.procfs={host.procfs}", "--poll.interval=100ms")
     with ExporterProcess(*flags) as exporter:
-        page = settled(exporter)
+        page = len(settled(exporter))
         target = f"127.0.0.1:{exporter.port}"
         interval = f"{round(SCRAPE_SECONDS * 1000)}ms"
         with (

@@ -89,7 +89,9 @@ def test_the_installed_wheel_tells_the_truth_about_an_engine(
     client.networks.create("app")
     web = run(client, "web", network="app", volumes={"data": {"bind": "/data"}})
     web.exec_run(["sh", "-c", "head -c 3145728 /dev/zero > /data/file; sync"])
+    started = time.monotonic()
     done = run_in(environment, str(environment / "bin/netvol-exporter"), "--once", f"--engine.host={engine.host}")
+    print(f"\nwheel, once: {time.monotonic() - started:.1f} s")
     page = Scrape(done.stdout)
     [(_, used)] = page.series("docker_volume_used_bytes", volume="data")
     assert 3145728 <= used < 3145728 + 16384
