@@ -11,7 +11,7 @@ from exporter.engine.api import Engine, EngineError, EngineOptions
 from exporter.engine.transport import TlsFiles
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import EngineInfo, Network, Volume
-from exporter.network.choice import choose_source
+from exporter.network.choice import choose_source, is_engine_here
 from exporter.network.devices import in_host_namespace
 from exporter.network.procfs import ProcfsSource, parse_net_dev
 from exporter.network.source import namespace_owners
@@ -83,6 +83,15 @@ def _findings(settings: Settings, host: str, inventory: Inventory, info: EngineI
         f"{len(inventory.volumes)} volumes",
     )
     yield _traffic(settings, inventory)
+    if not is_engine_here(host, inventory, ProcfsSource(settings.path.procfs).sees):
+        yield Finding(
+            "Host",
+            "the engine's is another, or its containers' processes are not seen: volumes as the engine's own walk "
+            "says, every 15 minutes; no capacity, no egress and ingress, no TCP",
+            fine=False,
+            advice="run an exporter beside the engine, with its processes and files: docs/remote.md",
+        )
+        return
     yield host_network(list(inventory.networks.values()), Path("/proc/self/net/dev").read_bytes())
     yield _volumes(settings.path.rootfs, list(inventory.volumes.values()))
     yield walks(gnu_find())

@@ -21,7 +21,7 @@ from exporter.metrics.instruments import Instruments
 from exporter.metrics.page import Format, Page, make_page
 from exporter.metrics.runner import Runner
 from exporter.metrics.samples import Collector, FamilySamples
-from exporter.network.choice import Choice, choose_source
+from exporter.network.choice import Choice, choose_source, is_engine_here
 from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
@@ -263,14 +263,7 @@ class Daemon:
         self._choice = choice
 
     def _is_engine_here(self) -> bool:
-        """Whether the engine's host is this one: it listens on a socket here, or its processes are seen.
-
-        That it has the same kernel is not enough: hosts that are kept alike have the same paths, too.
-        """
-        if self._engine.host.startswith("unix:"):
-            return True
-        running = [container for container in self._inventory.containers.values() if container.is_running]
-        return any(map(self._procfs.sees, running))
+        return is_engine_here(self._engine.host, self._inventory, self._procfs.sees)
 
     def _source(self) -> CounterSource:
         procfs = self._choice is None or self._choice.source == "procfs"

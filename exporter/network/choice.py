@@ -1,4 +1,4 @@
-"""Which source of counters to use, decided by what is seen, with the reason in words."""
+"""Which source of counters to use, and whether the engine's host is this one, decided by what is seen."""
 
 import os
 from collections.abc import Callable
@@ -43,3 +43,14 @@ def choose_source(
     if engine is not None and engine.kernel and engine.kernel != (kernel or os.uname().release):
         return Choice("engine", "the engine runs on another kernel than the exporter")
     return Choice("procfs", "no container runs yet, and the engine's kernel is the one here")
+
+
+def is_engine_here(host: str, inventory: Inventory, sees: Callable[[Container], bool]) -> bool:
+    """Whether the files and processes of the engine's host are the ones here.
+
+    They are if it listens on a socket here, or if its containers' processes are seen. That it has the same kernel
+    is not enough: hosts that are kept alike have the same paths, too.
+    """
+    if host.startswith("unix:"):
+        return True
+    return any(container.is_running and sees(container) for container in inventory.containers.values())

@@ -116,6 +116,7 @@ def test_traffic_and_volumes_of_an_engine_at_tcp_with_tls_are_true(
         assert scrape.value("docker_container_info", container="receiver") == 1
         assert scrape.value("docker_engine_up") == 1
         assert "source=engine" in exporter.log
+        # Apparent bytes, as the engine counts: the files are on a disk that this exporter must not look at.
         exporter.eventually(
             lambda s: s.value("docker_volume_used_bytes", volume="data") == 3_000_000, "the volume", 30
         )

@@ -1,6 +1,6 @@
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, EngineInfo
-from exporter.network.choice import choose_source
+from exporter.network.choice import choose_source, is_engine_here
 
 
 def inventory(*, running: bool = False, kernel: str = "6.1") -> Inventory:
@@ -31,3 +31,10 @@ def test_without_containers_the_kernel_tells_whether_the_engine_is_remote() -> N
 def test_a_wish_is_followed() -> None:
     assert choose_source("procfs", inventory(running=True), lambda _: False).source == "procfs"
     assert choose_source("engine", inventory(running=True), lambda _: True).source == "engine"
+
+
+def test_an_engine_at_an_address_is_here_only_if_its_containers_are_seen() -> None:
+    assert is_engine_here("unix:///var/run/docker.sock", inventory(), lambda _: False)
+    assert is_engine_here("tcp://proxy:2375", inventory(running=True), lambda _: True)
+    assert not is_engine_here("tcp://docker1:2376", inventory(running=True), lambda _: False)
+    assert not is_engine_here("tcp://docker1:2376", inventory(), lambda _: True)
