@@ -30,9 +30,12 @@ LARGE_TREE_INODES = 5_000
 """From here on the start of another program is repaid many times over."""
 
 _FIND_OUTPUT_BYTES = 262144
+_FIND_PAUSE_SECONDS = 0.02
+"""Meanwhile find fills its pipe: to be woken for each of its writes of 4 KiB costs both sides processor time."""
+
 _SECTORS_OF_ONE_BLOCK = 8
-_NO_BLOCK, _ONE_BLOCK = b"\n0\n", b"\n8\n"
-"""How the walk with find writes inodes without blocks and with one of 4 KiB."""
+_NO_BLOCK, _ONE_BLOCK = b"\n0 ", b"\n8 "
+"""How the walk with find writes inodes without blocks and with one of 4 KiB, and the next one's separator."""
 
 _BLOCK_BYTES = 512
 """The unit of st_blocks, whatever the file system's block size (stat(2))."""
@@ -159,18 +162,40 @@ def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) 
     return blocks * _BLOCK_BYTES, inodes
 
 
-def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
-    """`usage` by GNU find; None if it met any error.
+class _Tally:
+    """Sums up what find printed: each inode's blocks, with its number and links where it has other names."""
 
-    It prints the blocks of each inode between line feeds, with inode number and links where that has other names.
-    """
+    def __init__(self) -> None:
+        self.blocks = 0
+        self.inodes = 0
+        self._links: dict[int, int] = {}
+
+    def add(self, output: bytes) -> None:
+        """Count whole entries, each with the separator behind it."""
+        # Most inodes of large trees are empty or have one block: those are counted without being parsed.
+        of_one_block = output.count(_ONE_BLOCK)
+        self.blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
+        self.inodes += of_one_block + output.count(_NO_BLOCK)
+        entries = output.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
+        try:
+            self.blocks += sum(map(int, entries))
+            self.inodes += len(entries)
+        except ValueError:  # some have several names
+            for entry in entries:
+                count, *inode_and_names = map(int, entry.split(":"))
+                if not inode_and_names or not _met_before(self._links, *inode_and_names):
+                    self.blocks += count
+                    self.inodes += 1
+
+
+def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
+    """`usage` by GNU find; None if it met any error."""
     # Its own way not to go where something is mounted; the mount point itself is not counted either.
     foreign = [word for mounted in nested for word in ("-path", f"./{_literal(mounted)}", "-prune", "-o")]
-    linked = ["!", "-type", "d", "-links", "+1", "-printf", r"\n%b:%i:%n\n", "-o"]
-    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *linked, "-printf", r"\n%b\n"]
-    blocks = inodes = 0
-    links: dict[int, int] = {}
-    rest = b""
+    # What most inodes are is asked first, and find writes text before a number with it, behind it by itself.
+    of_one_name = ["-links", "1", "-printf", r" \n%b", "-o", "-type", "d", "-printf", r" \n%b", "-o"]
+    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *of_one_name, "-printf", r" \n%b:%i:%n"]
+    tally, rest = _Tally(), b""
     root = os.open(path, _OPEN_DIRECTORY)  # find would follow a symbolic link in its place
     try:
         process = subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
@@ -187,22 +212,11 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):
-            whole, _, rest = (rest + output).rpartition(b"\n")
-            # Most inodes of large trees are empty or have one block: those are counted without being parsed.
-            of_one_block = whole.count(_ONE_BLOCK)
-            blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
-            inodes += of_one_block + whole.count(_NO_BLOCK)
-            entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
-            try:
-                blocks += sum(map(int, entries))
-                inodes += len(entries)
-            except ValueError:  # some have several names
-                for entry in entries:
-                    count, *inode_and_names = map(int, entry.split(":"))
-                    if not inode_and_names or not _met_before(links, *inode_and_names):
-                        blocks += count
-                        inodes += 1
-    return (blocks * _BLOCK_BYTES, inodes) if process.returncode == 0 and inodes else None
+            whole, separator, rest = (rest + output).rpartition(b" ")
+            tally.add(whole + separator)
+            time.sleep(_FIND_PAUSE_SECONDS)
+        tally.add(rest + b" ")
+    return (tally.blocks * _BLOCK_BYTES, tally.inodes) if process.returncode == 0 and tally.inodes else None
 
 
 def space(path: str) -> dict[str, int]:
