@@ -39,6 +39,10 @@ _NEWEST_API = (1, 51)
 
 _WATCHED_KINDS = ("container", "network", "volume")
 _LONGEST_EVENT_BYTES = 16 * 2**20
+_LONGEST_ANSWER_BYTES = 256 * 2**20
+"""Ten thousand containers take some 40 MiB."""
+
+_LONGEST_REASON = 300
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 
@@ -209,7 +213,7 @@ class Engine:
         answer = await self._get(path, "stats", params={"stream": "0", "one-shot": "1"})
         read = str(answer.get("read") or "")
         if not read or read.startswith("0001"):
-            raise EngineError(str(answer.get("message") or "the engine has no sample of the container"))
+            raise EngineError(_one_line(str(answer.get("message") or "the engine has no sample of the container")))
         sample: Mapping[str, Any] = answer
         return sample
 
@@ -275,13 +279,15 @@ class Engine:
         if client is None:
             raise EngineUnavailableError("not connected")
         started = time.monotonic()
+        response = None
         try:
             async with asyncio.timeout(seconds or self._options.call_seconds):
                 response = await client._do_query(path, "GET", params=params, versioned_api=versioned)  # noqa: SLF001 - see the module
                 try:
-                    answer = await (response.text() if text else response.json(content_type=None))
+                    body = await _body(response.content)
                 finally:
                     response.release()
+                answer = body if text else json.loads(body)
         except aiodocker.DockerError as error:
             self._answers = error.status < _SERVER_ERROR
             raise _translated(error) from None
@@ -291,7 +297,8 @@ class Engine:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
         except (ValueError, KeyError) as error:
-            self._answers = True
+            # Without a response it is aiodocker that can't read an error: of what stands before an engine that is away.
+            self._answers = response is not None
             raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
         finally:
             self._observe(endpoint, time.monotonic() - started)
@@ -313,6 +320,17 @@ def negotiate(newest: str, oldest: str) -> str:
     # An engine that refuses all that is known here is a newer one; what is read has been stable for years.
     chosen = max(chosen, floor)
     return f"{chosen[0]}.{chosen[1]}"
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    chunks = []
+    read_bytes = 0
+    async for chunk in content.iter_any():
+        chunks.append(chunk)
+        read_bytes += len(chunk)
+        if read_bytes > _LONGEST_ANSWER_BYTES:
+            raise ValueError(f"more than {_LONGEST_ANSWER_BYTES >> 20} MiB")
+    return b"".join(chunks)
 
 
 async def _events_of(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
@@ -348,7 +366,7 @@ class _answers:  # noqa: N801 - reads as a keyword
 
 
 def _translated(error: aiodocker.DockerError) -> EngineError:
-    message = " ".join(str(error.message).split())
+    message = _one_line(str(error.message))
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
     if error.status == 900:  # noqa: PLR2004 - aiodocker's number for a failed connection
@@ -359,7 +377,13 @@ def _translated(error: aiodocker.DockerError) -> EngineError:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return _one_line(f"{type(error).__name__}: {error}")
+
+
+def _one_line(text: str) -> str:
+    """A reason as it can be logged, whatever it quotes."""
+    line = " ".join(text[: 2 * _LONGEST_REASON].split())
+    return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "…"
 
 
 def _version(text: str) -> tuple[int, int]:

@@ -82,8 +82,13 @@ class Watch:
                 group.create_task(watch.run(), name=f"watch {kind}s")
 
     async def _read_events(self, opened: asyncio.Event) -> None:
-        """Read the stream, and open it again when it ends, as long as the engine answers."""
+        """Read the stream, and open it again when it ends, as long as the engine answers.
+
+        At once, where a proxy cut it after a while; ever later, where it never lasts.
+        """
+        retry = self._options.first_retry_seconds
         while True:
+            started = time.monotonic()
             since = self.ledger.resume_point(self._first_since)
             try:
                 async with self._engine.events(since) as events:
@@ -101,7 +106,10 @@ class Watch:
             finally:
                 self.stream_connected = False
             await self._engine.ping()
-            await asyncio.sleep(self._options.first_retry_seconds)
+            if time.monotonic() - started > self._options.last_retry_seconds:
+                retry = self._options.first_retry_seconds
+            await asyncio.sleep(retry)
+            retry = min(retry * 2, self._options.last_retry_seconds)
 
     async def _reduce_events(self) -> None:
         while True:
