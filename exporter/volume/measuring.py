@@ -180,6 +180,7 @@ class Measuring:
                 self._walking.hurry(name)
         await self._note_writes()
         await self._walking.close_unused(encrypted.keys())
+        self._probing.keep_only([place.mount for place in places.values()])
         await self._probing.close_unused([place.mount.path for place in places.values()])
         if any(state.place is not None and state.directory is None for state in self.states.values()):
             self._unprobed.set()

@@ -27,9 +27,11 @@ class Probing:
 
     async def probe_local(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
         """Ask this host's file systems and directories; `only_new` leaves out what was asked for before."""
-        asked = _asked(states, is_remote=False, only_new=only_new)
-        for state in asked:
-            await self._probe_directory(state)
+        answered = [
+            state
+            for state in _asked(states, is_remote=False, only_new=only_new)
+            if await self._probe_directory(state)
+        ]
         placed = [state for state in states if state.place is not None]
         own = {state.place.mount for state in placed if state.place is not None and state.place.is_own}
         shared = {
@@ -38,15 +40,14 @@ class Probing:
             if state.place is not None and not state.place.is_own and state.directory is not None
         }
         local = {mount for mount in shared if not mount.is_remote}
-        for mount in self.spaces.keys() - own - shared:
-            del self.spaces[mount]
+        self.keep_only(own | shared)
         for mount in (local - self.spaces.keys()) if only_new else local:
             try:
                 self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
             except MeasureError as error:
-                self.spaces.pop(mount, None)
+                # What was known stays: without it a quota would be no quota, and a declaration leave more.
                 get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
-        for state in asked:
+        for state in answered:
             self._judge(state)
 
     def capacity(self, state: VolumeState) -> Capacity | None:
@@ -66,6 +67,11 @@ class Probing:
             used_bytes=state.used_bytes,
         )
 
+    def keep_only(self, mounts: Collection[MountPoint]) -> None:
+        """Forget the space of all other file systems."""
+        for mount in self.spaces.keys() - set(mounts):
+            del self.spaces[mount]
+
     async def close_unused(self, paths: Collection[str]) -> None:
         """End the children that asked servers about other mount points than these."""
         await close_all(self._remote.pop(path) for path in self._remote.keys() - set(paths))
@@ -74,10 +80,11 @@ class Probing:
         """End all children."""
         await close_all([self._local, *self._remote.values()])
 
-    async def _probe_directory(self, state: VolumeState) -> None:
+    async def _probe_directory(self, state: VolumeState) -> bool:
+        """Ask for a directory's space; whether that was answered."""
         place = state.place
         if place is None:
-            return
+            return False
         prober = self._local
         if place.mount.is_remote:
             prober = self._remote.setdefault(place.mount.path, Walker(place.mount.path))
@@ -86,9 +93,9 @@ class Probing:
         except MeasureError as error:
             if place.has_files_of(state.place):
                 state.failed(error)
-            return
+            return False
         if not place.has_files_of(state.place):  # they are elsewhere by now
-            return
+            return False
         state.directory = found
         if place.is_own or place.mount.is_remote:
             self.spaces[place.mount] = found.space
@@ -96,6 +103,7 @@ class Probing:
             used = found.space.size_bytes - found.space.free_bytes
             inodes = found.space.inodes - found.space.inodes_free if found.space.inodes else None
             state.succeeded(used, inodes, found.seconds)
+        return True
 
     def _judge(self, state: VolumeState) -> None:
         """See whether a directory's quota is its own, and then take its usage from that."""

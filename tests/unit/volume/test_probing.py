@@ -22,6 +22,7 @@ class Answers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directories: dict[str, DirectorySpace | MeasureError] = {}
         self.asked: list[str] = []
+        self.space: Space | MeasureError = DISK_SPACE
         answers = self
 
         async def directory(_: Walker, path: str, __: float) -> DirectorySpace:
@@ -33,7 +34,9 @@ class Answers:
 
         async def space(_: Walker, path: str, __: float) -> Space:
             answers.asked.append(path)
-            return DISK_SPACE
+            if isinstance(answers.space, MeasureError):
+                raise answers.space
+            return answers.space
 
         monkeypatch.setattr(Walker, "directory", directory)
         monkeypatch.setattr(Walker, "space", space)
@@ -113,6 +116,45 @@ async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers
     answers.directories["/share"] = MeasureError("timeout", "hangs")
     await probe(probing, [known])
     assert (known.used_bytes, known.errors["timeout"]) == (30_000, 1)
+
+
+async def test_a_quota_that_is_not_told_any_more_is_a_failure_and_no_new_measurement(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
+    known, probing = state("/disk/q"), Probing(VolumeOptions())
+    await probe(probing, [known])
+    measured_at = known.measured_at
+    answers.directories["/disk/q"] = MeasureError("timeout", "hangs")
+    await probe(probing, [known])
+    assert (known.used_bytes, known.measured_at, known.failing) == (30_123, measured_at, "timeout")
+
+
+async def test_a_file_system_that_does_not_answer_changes_no_capacity(answers: Answers) -> None:
+    answers.directories["/disk/d"] = DirectorySpace(DISK_SPACE, 0.1)
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
+    known, probing = [state("/disk/d"), state("/disk/q")], Probing(VolumeOptions())
+    for one in known:
+        one.declared_bytes = 900_000
+    await probe(probing, known)
+    known[0].used_bytes = 100_000
+    before = [probing.capacity(one) for one in known]
+    assert [(one.source, one.available_bytes) for one in before if one] == [
+        ("declared", 400_000),
+        ("quota", 20_000),
+    ]
+    answers.space = MeasureError("timeout", "hangs")
+    await probe(probing, known)
+    assert [probing.capacity(one) for one in known] == before
+    assert not known[1].is_walked
+
+
+async def test_the_space_of_a_file_system_is_forgotten_with_its_last_volume(answers: Answers) -> None:
+    answers.directories["/disk/d"] = DirectorySpace(DISK_SPACE, 0.1)
+    probing = Probing(VolumeOptions())
+    await probe(probing, [state("/disk/d")])
+    probing.keep_only([DISK])
+    assert probing.spaces
+    probing.keep_only([SHARE])
+    assert not probing.spaces
 
 
 async def test_a_directory_that_is_missing_is_not_given_the_space_of_what_is_there_instead(
