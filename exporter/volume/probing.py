@@ -43,7 +43,9 @@ class Probing:
         self.keep_only(own | shared)
         for mount in (local - self.spaces.keys()) if only_new else local:
             try:
-                self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
+                found = await self._local.space(mount.path, self._timeout_seconds)
+                if found.is_told:
+                    self.spaces[mount] = found
             except MeasureError as error:
                 # What was known stays: without it a quota would be no quota, and a declaration leave more.
                 get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
@@ -56,7 +58,7 @@ class Probing:
         if state.place is not None and state.directory is not None:
             filesystem = self.spaces.get(state.place.mount)
             if state.place.is_own:
-                own = state.directory.space
+                own = state.directory.space if state.directory.space.is_told else None
             elif self._is_limited(state):
                 quota = state.directory.space
         return capacity_of(
@@ -97,6 +99,8 @@ class Probing:
         if not place.has_files_of(state.place):  # they are elsewhere by now
             return False
         state.directory = found
+        if not found.space.is_told:
+            return True
         if place.is_own or place.mount.is_remote:
             self.spaces[place.mount] = found.space
         if place.is_own:

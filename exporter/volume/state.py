@@ -67,13 +67,10 @@ class VolumeState:
 
     @property
     def is_walked(self) -> bool:
-        """Whether only a walk tells its usage: no file system and no quota of its own does."""
-        return (
-            self.place is not None
-            and not self.place.is_own
-            and self.directory is not None
-            and not self.has_own_quota
-        )
+        """Whether only a walk tells its usage: no file system and no quota of its own does; servers are spared."""
+        if self.place is None or self.directory is None or self.has_own_quota:
+            return False
+        return not self.place.is_own or not (self.directory.space.is_told or self.place.mount.is_remote)
 
     @property
     def is_pending(self) -> bool:

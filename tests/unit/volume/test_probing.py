@@ -109,6 +109,17 @@ async def test_a_server_tells_its_space_and_nobody_walks_it(answers: Answers) ->
     assert capacity.source == "mount"
 
 
+@pytest.mark.parametrize("mount", [MountPoint("/ram", "/", "0:7", "tmpfs", "tmpfs"), SHARE])
+async def test_a_file_system_that_tells_no_size_is_not_said_to_be_empty(
+    answers: Answers, mount: MountPoint
+) -> None:
+    answers.directories["/own"] = DirectorySpace(Space(0, 0, 0, 1000, 900), 0.1)
+    known, probing = state("/own", mount, is_own=True), Probing(VolumeOptions())
+    await probe(probing, [known])
+    assert (known.used_bytes, probing.capacity(known), probing.spaces) == (None, None, {})
+    assert known.is_walked == (not mount.is_remote)
+
+
 async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers: Answers) -> None:
     answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
     known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
