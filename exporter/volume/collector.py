@@ -187,8 +187,11 @@ class VolumeCollector:
 
 
 def _is_encrypted(state: VolumeState) -> bool | None:
-    """Whether files are encrypted below their file system; not told of what the file system itself encrypts."""
-    if state.directory is not None and state.directory.has_encrypted_names and not state.is_encrypted:
+    """Whether files are encrypted below their file system; not told of what the file system itself encrypts.
+
+    Nor of a directory that was not seen: it may be elsewhere, or such a one.
+    """
+    if state.directory is None or (state.directory.has_encrypted_names and not state.is_encrypted):
         return None
     return state.is_encrypted
 

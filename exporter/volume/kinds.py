@@ -36,7 +36,7 @@ def kind_of(volume: Volume) -> str:
         return "cluster"
     if volume.driver != "local":
         return "plugin"
-    if "bind" in volume.options.get("o", "").split(","):
+    if not {"bind", "rbind"}.isdisjoint(volume.options.get("o", "").split(",")):
         return "bind"
     return volume.options.get("type") or "directory"
 

@@ -85,6 +85,7 @@ async def test_a_volume_that_cannot_be_measured_has_a_reason_and_no_value(tmp_pa
     text = page(measured)
     assert 'docker_volume_measurement_errors_total{volume="gone",reason="missing"} 1\n' in text
     assert "docker_volume_used_bytes" not in text
+    assert "docker_volume_encrypted" not in text
 
 
 async def test_who_uses_a_volume_is_told(tmp_path: Path) -> None:

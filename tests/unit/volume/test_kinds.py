@@ -16,6 +16,7 @@ def test_volumes_are_told_apart() -> None:
     assert not is_anonymous(Volume("data", "local", "/v"))
     assert kind_of(Volume("v", "local", "/v")) == "directory"
     assert kind_of(Volume("v", "local", "/v", options={"type": "none", "o": "bind,ro", "device": "/x"})) == "bind"
+    assert kind_of(Volume("v", "local", "/v", options={"type": "none", "o": "rbind", "device": "/x"})) == "bind"
     assert kind_of(Volume("v", "local", "/v", options={"type": "nfs", "device": ":/x"})) == "nfs"
     assert kind_of(Volume("v", "rexray", "/v")) == "plugin"
     assert kind_of(Volume("v", "csi", "", is_cluster=True)) == "cluster"
