@@ -72,12 +72,12 @@ def users_of(inventory: Inventory) -> dict[str, Counter[str]]:
     return users
 
 
-def writers_of(inventory: Inventory) -> dict[str, frozenset[str]]:
-    """Ids of the running containers that may write to each volume."""
-    writers: dict[str, set[str]] = {}
+def writers_of(inventory: Inventory) -> dict[str, dict[str, int]]:
+    """Of the running containers that may write to each volume, ids and process ids: a restart is another user."""
+    writers: dict[str, dict[str, int]] = {}
     for container in inventory.containers.values():
         if container.is_running:
             for mount in container.mounts:
                 if not mount.read_only:
-                    writers.setdefault(name_in(mount), set()).add(container.id)
-    return {name: frozenset(ids) for name, ids in writers.items()}
+                    writers.setdefault(name_in(mount), {})[container.id] = container.pid
+    return writers

@@ -173,16 +173,16 @@ class Measuring:
             state = self._state(volume)
             self._place(state, places.get(name))
             state.is_encrypted = encrypted.get(state.place.mount.device) if state.place is not None else None
-            now = writers.get(name, frozenset())
-            left, state.writers = state.writers - now, now
+            before, state.writers = state.writers, writers.get(name, {})
             self._walking.take_up([state])
-            if left:
+            if before.items() - state.writers.items():
+                state.lost_a_writer = not state.is_walked
                 self._walking.hurry(name)
         await self._note_writes()
         await self._walking.close_unused(encrypted.keys())
         self._probing.keep_only([place.mount for place in places.values()])
         await self._probing.close_unused([place.mount.path for place in places.values()])
-        if any(state.place is not None and state.directory is None for state in self.states.values()):
+        if any(state.place and (state.directory is None or state.lost_a_writer) for state in self.states.values()):
             self._unprobed.set()
             self._unprobed_remote.set()
         self._note_change()
@@ -219,7 +219,7 @@ class Measuring:
         written = await asyncio.to_thread(read_written_bytes, containers, options.procfs, options.rootfs)
         busy = {id_ for id_, count in written.items() if count != self._written.get(id_, count)}
         self._written = written
-        self._walking.written(name for name, state in self.states.items() if state.writers & busy)
+        self._walking.written(name for name, state in self.states.items() if not busy.isdisjoint(state.writers))
 
     async def _probe_when_due(self, probe: _Probe, unprobed: asyncio.Event) -> None:
         """Ask for the space at each interval, and at once where a new volume or file system came."""

@@ -26,7 +26,7 @@ class Probing:
                 group.create_task(self._probe_directory(state), name=f"space of {state.volume.name}")
 
     async def probe_local(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
-        """Ask this host's file systems and directories; `only_new` leaves out what was asked for before."""
+        """Ask this host's file systems and directories; `only_new` leaves out those to which nothing happened."""
         answered = [
             state
             for state in _asked(states, is_remote=False, only_new=only_new)
@@ -87,6 +87,7 @@ class Probing:
         place = state.place
         if place is None:
             return False
+        state.lost_a_writer = False
         prober = self._local
         if place.mount.is_remote:
             prober = self._remote.setdefault(place.mount.path, Walker(place.mount.path))
@@ -142,6 +143,6 @@ def _asked(states: Collection[VolumeState], *, is_remote: bool, only_new: bool) 
 def _is_asked(state: VolumeState, *, only_new: bool) -> bool:
     if state.directory is None:
         return not (only_new and state.failing)
-    if only_new or state.place is None:
+    if state.place is None or (only_new and not state.lost_a_writer):
         return False
     return state.place.is_own or state.place.mount.is_remote or state.place.mount.project_quota

@@ -42,4 +42,4 @@ def test_users_are_counted_once_and_only_the_running_ones_that_may_can_write() -
     inventory.put_container(container("reader", again))
     inventory.put_container(container("stopped", mount, state="exited"))
     assert users_of(inventory)["data"] == Counter(running=2, stopped=1)
-    assert writers_of(inventory) == {"data": frozenset({"writer"})}
+    assert writers_of(inventory) == {"data": {"writer": 5}}

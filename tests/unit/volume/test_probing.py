@@ -187,6 +187,16 @@ async def test_between_the_intervals_only_what_is_new_is_asked_for(answers: Answ
     assert answers.asked == ["/disk/b"]
 
 
+async def test_what_lost_a_writer_is_asked_for_at_once(answers: Answers) -> None:
+    answers.directories["/own"] = DirectorySpace(QUOTA_SPACE, 0.1)
+    known, probing = state("/own", is_own=True), Probing(VolumeOptions())
+    await probe(probing, [known])
+    known.lost_a_writer = True
+    await probe(probing, [known], only_new=True)
+    await probe(probing, [known], only_new=True)
+    assert answers.asked == ["/own", "/own"]
+
+
 async def test_a_real_directory_is_told_what_its_file_system_has(tmp_path: Path) -> None:
     mount = MountPoint(str(tmp_path), "/", "8:1", "ext4", "/dev/sda1")
     known, probing = state(str(tmp_path), mount), Probing(VolumeOptions())
