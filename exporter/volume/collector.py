@@ -31,7 +31,7 @@ from exporter.metrics.catalogue import (
 )
 from exporter.metrics.samples import FamilySamples, LabelSet, Sample, label_set
 from exporter.volume.capacity import Capacity
-from exporter.volume.kinds import is_anonymous, is_bind_mount, kind_of, name_in, users_of
+from exporter.volume.kinds import is_anonymous, is_bind_mount, kind_of, name_in, takes_none_unmounted, users_of
 from exporter.volume.measuring import Measuring
 from exporter.volume.mounts import on_host
 from exporter.volume.state import VolumeState
@@ -151,10 +151,14 @@ class VolumeCollector:
         yield VOLUME_MOUNT_INFO, mounts
 
     def _dangling(self, users: dict[str, Counter[str]]) -> Iterator[FamilySamples]:
-        """Count what nobody uses; what of it is not measured yet makes the sum unknown, what can't be does not."""
+        """Count what nobody uses.
+
+        What of it is not measured yet makes the sum unknown. What can't be measured does not, unless it is all.
+        """
         counts: Counter[str] = Counter({"true": 0, "false": 0})
-        sizes: Counter[str] = Counter({"true": 0, "false": 0})
+        sizes: dict[str, list[int]] = {"true": [], "false": []}
         pending: set[str] = set()
+        unmeasurable: set[str] = set()
         for name, volume in self._inventory.volumes.items():
             if name in users:
                 continue
@@ -164,11 +168,19 @@ class VolumeCollector:
             if state is None or state.is_pending:
                 pending.add(anonymous)
             elif state.used_bytes is not None:
-                sizes[anonymous] += state.used_bytes
+                sizes[anonymous].append(state.used_bytes)
+            elif state.failing or not takes_none_unmounted(volume):
+                unmeasurable.add(anonymous)
+            else:
+                sizes[anonymous].append(0)
         yield VOLUME_DANGLING, [(label_set(("anonymous",), (key,)), n) for key, n in counts.items()]
         yield (
             VOLUME_DANGLING_BYTES,
-            [(label_set(("anonymous",), (key,)), n) for key, n in sizes.items() if key not in pending],
+            [
+                (label_set(("anonymous",), (key,)), sum(known))
+                for key, known in sizes.items()
+                if key not in pending and (known or key not in unmeasurable)
+            ],
         )
 
     def _filesystems(self) -> Iterator[FamilySamples]:

@@ -28,6 +28,11 @@ def needs_mount(volume: Volume) -> bool:
     return volume.driver != "local" or bool(volume.options.get("type") or volume.options.get("device"))
 
 
+def takes_none_unmounted(volume: Volume) -> bool:
+    """Whether removing a volume that is not mounted frees nothing: tmpfs, nfs, a bind, a disk."""
+    return volume.driver == "local" and needs_mount(volume)
+
+
 def kind_of(volume: Volume) -> str:
     """Its kind: directory, bind, the type of a local mount (tmpfs, nfs, ext4), plugin, cluster or bind_mount."""
     if is_bind_mount(volume):

@@ -119,6 +119,19 @@ async def test_anonymous_dangling_volumes_are_summed_and_not_listed(tmp_path: Pa
     assert 'volume="named"' in text
 
 
+async def test_dangling_volumes_of_which_no_size_is_known_are_not_said_to_take_none(tmp_path: Path) -> None:
+    inventory = Inventory()
+    inventory.put_volume(Volume("gone", "local", str(tmp_path / "gone")))
+    inventory.put_volume(Volume("far", "rexray", ""))
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
+    assert 'docker_volume_dangling{anonymous="false"} 2\n' in page(measured)
+    assert 'docker_volume_dangling_bytes{anonymous="false"}' not in page(measured)
+    inventory.put_volume(volume(tmp_path, "ram", options={"type": "tmpfs", "device": "tmpfs"}))
+    await measured.measuring.measure_all()
+    assert 'docker_volume_dangling_bytes{anonymous="false"} 0\n' in page(measured)
+
+
 def test_before_the_volumes_are_listed_nothing_is_claimed() -> None:
     inventory = Inventory()
     measuring = Measuring(inventory, VolumeOptions(), Runner().watch)
