@@ -16,7 +16,7 @@ from exporter.volume.capacity import Capacity
 from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
 from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
-from exporter.volume.places import Place, place_of
+from exporter.volume.places import Place, folder_of, place_of
 from exporter.volume.plugin_status import ask_plugins
 from exporter.volume.probing import Probing
 from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
@@ -292,7 +292,10 @@ class Measuring:
 def _found(volumes: Mapping[str, Volume], rootfs: Path) -> tuple[dict[str, Place], dict[str, bool | None]]:
     """Where volumes are, and whether each of their devices is encrypted; reads files, so not on the loop."""
     table = parse_mountinfo(_MOUNTINFO.read_bytes())
-    places = {name: place_of(volume, table, rootfs) for name, volume in volumes.items()}
+    # In a container the links of the host lead elsewhere; there what they lead to is mounted in their place.
+    folders = set(map(folder_of, volumes.values())) - {""} if rootfs == Path("/") else set()
+    links = {folder: str(Path(folder).resolve()) for folder in folders}
+    places = {name: place_of(volume, table, rootfs, links) for name, volume in volumes.items()}
     found = {name: place for name, place in places.items() if place is not None}
     stack = DeviceStack(table, rootfs)
     return found, {device: stack.is_encrypted(device) for device in {p.mount.device for p in found.values()}}
