@@ -151,7 +151,7 @@ class VolumeCollector:
         yield VOLUME_MOUNT_INFO, mounts
 
     def _dangling(self, users: dict[str, Counter[str]]) -> Iterator[FamilySamples]:
-        """Count what nobody uses.
+        """Count what nobody uses; who uses a cluster volume, only other nodes know.
 
         What of it is not measured yet makes the sum unknown. What can't be measured does not, unless it is all.
         """
@@ -160,7 +160,7 @@ class VolumeCollector:
         pending: set[str] = set()
         unmeasurable: set[str] = set()
         for name, volume in self._inventory.volumes.items():
-            if name in users:
+            if name in users or volume.is_cluster:
                 continue
             anonymous = "true" if is_anonymous(volume) else "false"
             counts[anonymous] += 1

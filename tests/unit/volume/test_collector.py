@@ -123,6 +123,7 @@ async def test_dangling_volumes_of_which_no_size_is_known_are_not_said_to_take_n
     inventory = Inventory()
     inventory.put_volume(Volume("gone", "local", str(tmp_path / "gone")))
     inventory.put_volume(Volume("far", "rexray", ""))
+    inventory.put_volume(Volume("csi", "csi", "", is_cluster=True))
     measured = Measured(inventory)
     await measured.measuring.measure_all()
     assert 'docker_volume_dangling{anonymous="false"} 2\n' in page(measured)
