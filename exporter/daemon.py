@@ -20,7 +20,7 @@ from exporter.metrics.instruments import Instruments
 from exporter.metrics.page import Format, Page, make_page
 from exporter.metrics.runner import Runner
 from exporter.metrics.samples import Collector, FamilySamples
-from exporter.network.choice import Choice, choose_source
+from exporter.network.choice import Choice, choose_source, is_host_here
 from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
@@ -91,6 +91,7 @@ class Daemon:
         self._engine_source = EngineSource(self._engine, time.time())
         self._choice: Choice | None = None
         self._choice_generation = -1
+        self._was_engine_here = False
         self._polling = asyncio.Lock()
         self._rendering = asyncio.Lock()
         self._page: Page | None = None
@@ -256,7 +257,9 @@ class Daemon:
         """Whether the engine's host is this one: it listens on a socket here, or its processes are seen."""
         if self._engine.host.startswith("unix:"):
             return True
-        return choose_source("auto", self._inventory, self._procfs.sees).source == "procfs"
+        # Once seen it stays so, also while no container runs: values would come and go with them.
+        self._was_engine_here = self._was_engine_here or is_host_here(self._inventory, self._procfs.sees)
+        return self._was_engine_here
 
     def _source(self) -> CounterSource:
         procfs = self._choice is None or self._choice.source == "procfs"

@@ -43,3 +43,16 @@ def choose_source(
     if engine is not None and engine.kernel and engine.kernel != (kernel or os.uname().release):
         return Choice("engine", "the engine runs on another kernel than the exporter")
     return Choice("procfs", "no container runs yet, and the engine's kernel is the one here")
+
+
+def is_host_here(
+    inventory: Inventory, sees: Callable[[Container], bool], here: os.uname_result | None = None
+) -> bool:
+    """Whether the engine's host is this one: a container's process is seen, or it has this one's kernel and name.
+
+    Hosts of a fleet have the same kernel; so while nothing is seen, it alone tells nothing.
+    """
+    if any(container.is_running and sees(container) for container in inventory.containers.values()):
+        return True
+    here, engine = here or os.uname(), inventory.engine
+    return engine is not None and (engine.kernel, engine.host_name) == (here.release, here.nodename)

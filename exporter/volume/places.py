@@ -1,7 +1,9 @@
 """Where the files of a volume are seen here, and whether their file system is the volume's own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from exporter.inventory.model import Volume
 from exporter.volume.kinds import needs_mount
@@ -29,8 +31,17 @@ class Place:
         )
 
 
-def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
+def folder_of(volume: Volume) -> str:
+    """The folder in which the driver `local` has all its volumes; empty for others."""
+    return volume.mountpoint.rpartition("/")[0].rpartition("/")[0] if volume.driver == "local" else ""
+
+
+def place_of(
+    volume: Volume, table: MountTable, rootfs: Path, links: Mapping[str, str] = MappingProxyType({})
+) -> Place | None:
     """Find a volume's files; None while it has none, or none that is seen here.
+
+    `links` says where folders that are symbolic links lead to: mounts are known by their real paths alone.
 
     A volume with driver options has files only while something is mounted on its mount point: what is seen there
     otherwise is the disk below. What is mounted is the volume's own file system if it is all of one (its root),
@@ -38,7 +49,8 @@ def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
     """
     if not volume.mountpoint:
         return None
-    path = seen_here(volume.mountpoint, rootfs)
+    folder = folder_of(volume)
+    path = seen_here(links.get(folder, folder) + volume.mountpoint.removeprefix(folder), rootfs)
     exact, holder = table.at(path), table.holding(path)
     if holder is None or (exact is None and needs_mount(volume)):
         return None

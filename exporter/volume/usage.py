@@ -33,6 +33,11 @@ class Space:
     inodes: int
     inodes_free: int
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the file system tells it: a tmpfs without a limit, ramfs and some of FUSE say 0, used or not."""
+        return self.size_bytes > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -1,6 +1,8 @@
+import os
+
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, EngineInfo
-from exporter.network.choice import choose_source
+from exporter.network.choice import choose_source, is_host_here
 
 
 def inventory(*, running: bool = False, kernel: str = "6.1") -> Inventory:
@@ -26,6 +28,15 @@ def test_the_engine_is_asked_where_the_processes_are_not_seen() -> None:
 def test_without_containers_the_kernel_tells_whether_the_engine_is_remote() -> None:
     assert choose_source("auto", inventory(), lambda _: False, "6.1").source == "procfs"
     assert choose_source("auto", inventory(), lambda _: False, "5.4").source == "engine"
+
+
+def test_a_host_of_the_same_kernel_is_not_this_one_unless_its_processes_are_seen_or_its_name_is_the_same() -> None:
+    here = os.uname_result(("Linux", "h", "6.1", "#1", "x86_64"))
+    other = os.uname_result(("Linux", "other", "6.1", "#1", "x86_64"))
+    assert is_host_here(inventory(), lambda _: False, here)
+    assert not is_host_here(inventory(), lambda _: False, other)
+    assert not is_host_here(inventory(running=True), lambda _: False, other)
+    assert is_host_here(inventory(running=True), lambda _: True, other)
 
 
 def test_a_wish_is_followed() -> None:

@@ -80,3 +80,12 @@ def test_files_are_found_below_the_place_where_the_hosts_root_is_seen() -> None:
 
 def test_a_volume_without_a_mount_point_has_no_place() -> None:
     assert place_of(Volume("c", "csi", "", is_cluster=True), MountTable([ROOT]), Path("/")) is None
+
+
+def test_a_folder_of_volumes_that_is_a_symbolic_link_is_found_where_it_leads_to() -> None:
+    disk = MountPoint("/srv", "/", "8:16", "xfs", "/dev/sdb")
+    place = place_of(volume("data"), MountTable([ROOT, disk]), Path("/"), {VOLUMES: "/srv/volumes"})
+    assert place is not None
+    assert (place.path, place.mount) == ("/srv/volumes/data/_data", disk)
+    other = Volume("p", "plugin", f"{VOLUMES}/p/_data", options={})
+    assert place_of(other, MountTable([ROOT, mounted("p")]), Path("/"), {VOLUMES: "/srv/volumes"}) is not None
