@@ -171,7 +171,7 @@ class Bench:
                 exporter.eventually(lambda s: s.series("docker_network_info", network=network), "right again", 60)
                 recovered = time.monotonic() - returned
             time.sleep(4)
-            is_back = {
+            is_back: dict[str, Callable[[], bool]] = {
                 "memory": lambda: exporter.resident_bytes < memory + 8e6,
                 "descriptors": lambda: exporter.descriptors <= descriptors + 3,
             }
@@ -274,7 +274,7 @@ def of_a_proxy(bench: Bench, seconds: float) -> None:
     """What lies before the engine is at fault, or makes the engine seem so."""
     proxy = bench.proxy
 
-    def suffer(
+    def suffer(  # noqa: PLR0913 - what differs between faults
         name: str,
         begin: Callable[[], object],
         end: Callable[[], object],
@@ -309,7 +309,7 @@ def of_a_proxy(bench: Bench, seconds: float) -> None:
     }
     for name, answer in answers.items():
         is_away = answer[0] != "200 OK"
-        # The engine seems well: what is told is of each of the three kinds of objects that it can't list, and can again.
+        # Of each of the three kinds of objects is told that the engine can't list it, and that it can again.
         lines = 2 if is_away else 2 + 2 * 3
         begin = functools.partial(proxy.answer_each, *answer)
         suffer(name, begin, proxy.answer_no_more, is_away=is_away, lines=lines)

@@ -6,6 +6,8 @@ reader, which is silent for good once a stream died, nor its choice of the API v
 """
 
 import asyncio
+import contextlib
+import ctypes
 import json
 import os
 import time
@@ -42,6 +44,7 @@ _LONGEST_EVENT_BYTES = 16 * 2**20
 _LONGEST_ANSWER_BYTES = 256 * 2**20
 """Ten thousand containers take some 40 MiB."""
 
+_LONG_ANSWER_BYTES = 2**20
 _LONGEST_REASON = 300
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
@@ -91,6 +94,7 @@ class Engine:
         self._stream: aiodocker.Docker | None = None
         self._answers = False
         self._asked_at: float | None = None
+        self._read_much = False
 
     @property
     def up(self) -> bool:
@@ -143,6 +147,9 @@ class Engine:
             raise
         finally:
             self._asked_at = None
+        if self._read_much:
+            self._read_much = False
+            await asyncio.to_thread(_return_free_memory)
 
     async def list_containers(self) -> list[Container]:
         """All containers as the list shows them: without pid, time of start and restarts."""
@@ -287,6 +294,7 @@ class Engine:
                     body = await _body(response.content)
                 finally:
                     response.release()
+                self._read_much |= len(body) > _LONG_ANSWER_BYTES
                 answer = body if text else json.loads(body)
         except aiodocker.DockerError as error:
             self._answers = error.status < _SERVER_ERROR
@@ -297,7 +305,7 @@ class Engine:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
         except (ValueError, KeyError) as error:
-            # Without a response it is aiodocker that can't read an error: of what stands before an engine that is away.
+            # Without a response it is aiodocker that can't read an error, as of a proxy whose engine is away.
             self._answers = response is not None
             raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
         finally:
@@ -320,6 +328,12 @@ def negotiate(newest: str, oldest: str) -> str:
     # An engine that refuses all that is known here is a newer one; what is read has been stable for years.
     chosen = max(chosen, floor)
     return f"{chosen[0]}.{chosen[1]}"
+
+
+def _return_free_memory() -> None:
+    """Give the kernel back what long answers took, which the C library keeps otherwise (malloc_trim(3))."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:

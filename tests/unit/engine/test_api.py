@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,6 +99,34 @@ async def test_nonsense_is_one_line_and_no_crash(
     fake_engine.failing["volumes"] = (status, body)
     with pytest.raises(EngineError, match=message) as error:
         await engine.list_volumes()
+    assert "\n" not in str(error.value)
+
+
+async def test_an_error_page_in_the_guise_of_json_is_of_a_proxy_whose_engine_is_away(
+    fake_engine: FakeEngine, engine: Engine
+) -> None:
+    await engine.ping()
+    assert engine.up
+    fake_engine.failing["networks"] = (503, "<html>no server is available</html>")
+    with pytest.raises(EngineError, match="can't be read"):
+        await engine.list_networks()
+    assert not engine.up
+
+
+async def test_an_answer_that_is_too_long_is_refused_before_it_is_held(
+    fake_engine: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.engine.api._LONGEST_ANSWER_BYTES", 2**20)
+    fake_engine.failing["networks"] = (200, '"' + "x" * 3 * 2**20 + '"')
+    with pytest.raises(EngineError, match="more than 1 MiB"):
+        await engine.list_networks()
+
+
+async def test_an_error_s_reason_is_one_line_of_bounded_length(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.failing["networks"] = (500, json.dumps({"message": "no\n" * 10_000}))
+    with pytest.raises(EngineError) as error:
+        await engine.list_networks()
+    assert len(str(error.value)) < 320
     assert "\n" not in str(error.value)
 
 

@@ -194,3 +194,30 @@ async def test_a_proxy_that_forbids_events_is_told_once(fake_engine: FakeEngine,
         await eventually_async(lambda: "not allowed" in stream.getvalue(), "the log line")
         await asyncio.sleep(0.3)
         assert stream.getvalue().count("not allowed") == 1
+
+
+async def test_a_list_that_fails_again_and_again_is_told_once_and_its_recovery_too(
+    fake_engine: FakeEngine,
+) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.failing["networks"] = (200, '[{"Id": "ab')
+        await eventually_async(lambda: fake_engine.calls["networks"] > 3, "some tries")
+        assert stream.getvalue().count("engine can't list") == 1
+        fake_engine.failing.clear()
+        await eventually_async(lambda: "engine lists again" in stream.getvalue(), "the line of the recovery")
+        assert stream.getvalue().count("kind=network") == 2
+
+
+async def test_a_stream_that_never_lasts_is_opened_ever_more_slowly(fake_engine: FakeEngine) -> None:
+    fake_engine.failing["events"] = (200, "")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        opened = watched.watch.stream_openings
+        await asyncio.sleep(1)
+        # Every 0.1 s, not every 0.02 s.
+        assert watched.watch.stream_openings - opened <= 11
+        fake_engine.failing.clear()
+        await eventually_async(lambda: watched.watch.stream_connected, "the stream open", 1)
