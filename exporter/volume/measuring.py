@@ -16,7 +16,7 @@ from exporter.volume.capacity import Capacity
 from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
 from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
-from exporter.volume.places import Place, folder_of, place_of
+from exporter.volume.places import Place, folder_of, place_of, with_shared_filesystems
 from exporter.volume.plugin_status import ask_plugins
 from exporter.volume.probing import Probing
 from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
@@ -296,7 +296,7 @@ def _found(volumes: Mapping[str, Volume], rootfs: Path) -> tuple[dict[str, Place
     folders = set(map(folder_of, volumes.values())) - {""} if rootfs == Path("/") else set()
     links = {folder: str(Path(folder).resolve()) for folder in folders}
     places = {name: place_of(volume, table, rootfs, links) for name, volume in volumes.items()}
-    found = {name: place for name, place in places.items() if place is not None}
+    found = with_shared_filesystems({name: place for name, place in places.items() if place is not None})
     stack = DeviceStack(table, rootfs)
     return found, {device: stack.is_encrypted(device) for device in {p.mount.device for p in found.values()}}
 
