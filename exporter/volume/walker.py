@@ -168,9 +168,7 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
     foreign = [word for mounted in nested for word in ("-path", f"./{_literal(mounted)}", "-prune", "-o")]
     linked = ["!", "-type", "d", "-links", "+1", "-printf", r"\n%b:%i:%n\n", "-o"]
     command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *linked, "-printf", r"\n%b\n"]
-    blocks = inodes = 0
-    links: dict[int, int] = {}
-    rest = b""
+    found = FoundInodes()
     root = os.open(path, _OPEN_DIRECTORY)  # find would follow a symbolic link in its place
     try:
         process = subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
@@ -187,22 +185,35 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):
-            whole, _, rest = (rest + output).rpartition(b"\n")
-            # Most inodes of large trees are empty or have one block: those are counted without being parsed.
-            of_one_block = whole.count(_ONE_BLOCK)
-            blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
-            inodes += of_one_block + whole.count(_NO_BLOCK)
-            entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
-            try:
-                blocks += sum(map(int, entries))
-                inodes += len(entries)
-            except ValueError:  # some have several names
-                for entry in entries:
-                    count, *inode_and_names = map(int, entry.split(":"))
-                    if not inode_and_names or not _met_before(links, *inode_and_names):
-                        blocks += count
-                        inodes += 1
-    return (blocks * _BLOCK_BYTES, inodes) if process.returncode == 0 and inodes else None
+            found.add(output)
+    return (found.blocks * _BLOCK_BYTES, found.inodes) if process.returncode == 0 and found.inodes else None
+
+
+class FoundInodes:
+    """The sum of what find prints, which comes in pieces that end anywhere."""
+
+    def __init__(self) -> None:
+        self.blocks = self.inodes = 0
+        self._links: dict[int, int] = {}
+        self._rest = b""
+
+    def add(self, output: bytes) -> None:
+        """Take in a piece. Raises ValueError if it isn't what find prints."""
+        whole, _, self._rest = (self._rest + output).rpartition(b"\n")
+        # Most inodes of large trees are empty or have one block: those are counted without being parsed.
+        of_one_block = whole.count(_ONE_BLOCK)
+        self.blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
+        self.inodes += of_one_block + whole.count(_NO_BLOCK)
+        entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
+        try:
+            self.blocks += sum(map(int, entries))
+            self.inodes += len(entries)
+        except ValueError:  # some have several names
+            for entry in entries:
+                count, *inode_and_names = map(int, entry.split(":"))
+                if not inode_and_names or not _met_before(self._links, *inode_and_names):
+                    self.blocks += count
+                    self.inodes += 1
 
 
 def space(path: str) -> dict[str, int]:
@@ -261,7 +272,7 @@ def has_encrypted_names(path: str) -> bool:
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
-    """Do what a request asks for; an error becomes its reason.
+    """Do what a request asks for; an error becomes its reason, also of a path that no file can have.
 
     The operations: `space`, of a file system; `directory`, the same with a directory's quota and encryption;
     `usage`, a walk.
@@ -281,6 +292,8 @@ def answer(request: dict[str, object]) -> dict[str, object]:
             result["has_encrypted_names"] = has_encrypted_names(path)
     except OSError as error:
         result = {"error": _REASONS.get(error.errno or 0, "io"), "message": error.strerror or str(error)}
+    except ValueError as error:  # a zero byte in the path, or a lone surrogate
+        result = {"error": "io", "message": str(error)}
     result["seconds"] = time.monotonic() - started
     return result
 
