@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test vm lint bench bench-walk chaos soak scale dashboards docs lock clean
+.PHONY: help run test vm lint bench bench-walk chaos soak scale fuzz dashboards docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -50,6 +50,10 @@ scale:  ## measure beside a fake engine with 10,000 containers, 200 networks and
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/scale.py $(ARGS)
 
+fuzz:  ## fuzz every parser and writer, guided by coverage; ARGS="--seconds 120 net_dev routes"
+	@scripts/setup.sh fuzz
+	PYTHONPATH=. $(PYTHON) bench/fuzz.py $(ARGS)
+
 dashboards:  ## make the dashboards' JSON
 	@echo "there are no dashboards yet" >&2; exit 1
 
@@ -63,6 +67,8 @@ lock:  ## resolve the dependencies again and pin them with hashes
 		--no-header -o requirements/runtime.txt pyproject.toml
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group pyproject.toml:fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 clean:  ## remove what the commands made
 	rm -rf .venv .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

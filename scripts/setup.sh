@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what a command needs: a virtual environment with the locked dependencies, and for the tests programs
-# from the distribution. Usage: setup.sh run|dev|lint|test|vm
+# from the distribution. Usage: setup.sh run|dev|lint|test|vm|fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=${1:?run, dev, lint, test or vm}
+what=${1:?run, dev, lint, test, vm or fuzz}
 
 lack() {
     echo "netvol-exporter: $1" >&2
@@ -93,5 +93,9 @@ case $what in
         programs qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs
         is_root || lack "the virtual machine's disk can only be made as root: sudo make vm"
         ;;
-    *) lack "setup.sh run|dev|lint|test|vm" ;;
+    fuzz)
+        virtual_environment dev
+        virtual_environment fuzz
+        ;;
+    *) lack "setup.sh run|dev|lint|test|vm|fuzz" ;;
 esac

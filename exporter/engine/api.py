@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,8 +22,9 @@ import aiodocker
 import aiohttp
 
 from exporter.engine.parse import (
-    EngineAnswerError,
+    NONSENSE,
     Event,
+    count_of,
     parse_container,
     parse_engine_info,
     parse_event,
@@ -31,6 +33,7 @@ from exporter.engine.parse import (
     parse_time,
     parse_volume,
     parse_volume_status,
+    unreadable_event,
 )
 from exporter.inventory.model import Container, EngineInfo, Network, Volume
 
@@ -46,6 +49,7 @@ _LONGEST_ANSWER_BYTES = 256 * 2**20
 
 _LONG_ANSWER_BYTES = 2**20
 _LONGEST_REASON = 300
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 
@@ -121,7 +125,8 @@ class Engine:
         await self.close()
         self._calls, self._stream = self._client(), self._client()
         version = await self._get("version", "version", versioned=False)
-        api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
+        with _answers():
+            api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
         self._calls.api_version = self._stream.api_version = f"v{api}"
         info = await self._get("info", "info")
         with _answers():
@@ -159,7 +164,7 @@ class Engine:
 
     async def container(self, container_id: str) -> Container:
         """One container, whole. Raises NotFoundError if it is gone."""
-        answer = await self._get(f"containers/{quote(container_id, safe='')}/json", "container")
+        answer = await self._get(f"containers/{_segment(container_id)}/json", "container")
         with _answers():
             return parse_container(answer)
 
@@ -171,7 +176,7 @@ class Engine:
 
     async def network(self, network_id: str) -> Network:
         """One network. Raises NotFoundError if it is gone."""
-        answer = await self._get(f"networks/{quote(network_id, safe='')}", "network")
+        answer = await self._get(f"networks/{_segment(network_id)}", "network")
         with _answers():
             return parse_network(answer)
 
@@ -183,14 +188,14 @@ class Engine:
 
     async def volume(self, name: str) -> Volume:
         """One volume. Raises NotFoundError if it is gone."""
-        path = f"volumes/{quote(name, safe='')}"
+        path = f"volumes/{_segment(name)}"
         answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
         with _answers():
             return parse_volume(answer)
 
     async def volume_status(self, name: str) -> Mapping[str, float]:
         """The numbers that a volume's plugin tells of it, by name; a list of volumes lacks them."""
-        path = f"volumes/{quote(name, safe='')}"
+        path = f"volumes/{_segment(name)}"
         answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
         with _answers():
             return parse_volume_status(answer)
@@ -206,7 +211,7 @@ class Engine:
         )
         with _answers():
             return {
-                str(volume["Name"]): int(volume["UsageData"]["Size"])
+                str(volume["Name"]): count_of(volume["UsageData"]["Size"])
                 for volume in answer.get("Volumes") or []
                 if (volume.get("UsageData") or {}).get("Size", -1) >= 0
             }
@@ -216,9 +221,10 @@ class Engine:
 
         Raises EngineError if the engine answered 200 with an error instead of a sample, as 27.0 and later do.
         """
-        path = f"containers/{quote(container_id, safe='')}/stats"
+        path = f"containers/{_segment(container_id)}/stats"
         answer = await self._get(path, "stats", params={"stream": "0", "one-shot": "1"})
-        read = str(answer.get("read") or "")
+        with _answers():
+            read = str(answer.get("read") or "")
         if not read or read.startswith("0001"):
             raise EngineError(_one_line(str(answer.get("message") or "the engine has no sample of the container")))
         sample: Mapping[str, Any] = answer
@@ -228,7 +234,8 @@ class Engine:
         """Open the stream of events of containers, networks and volumes since a time (inclusive).
 
         `since` is in seconds since the epoch, as a number or in the form `seconds.nanoseconds`. The iterator
-        ends when the engine or a proxy closes the stream.
+        ends when the engine or a proxy closes the stream. A line that can't be read is an event of the kind
+        UNREADABLE: the stream goes on, for opened again it would begin with the same line.
 
         Raises EngineUnavailableError if the stream can't be opened or breaks.
         """
@@ -249,6 +256,8 @@ class Engine:
             raise _translated(error) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise EngineUnavailableError(_reason(error)) from None
+        except NONSENSE as error:
+            raise EngineError(f"the engine's answer to events can't be read: {_reason(error)}") from None
         finally:
             self._observe("events", time.monotonic() - started)
         try:
@@ -304,7 +313,7 @@ class Engine:
         except (aiohttp.ClientError, OSError) as error:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
-        except (ValueError, KeyError) as error:
+        except NONSENSE as error:
             # Without a response it is aiodocker that can't read an error, as of a proxy whose engine is away.
             self._answers = response is not None
             raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
@@ -364,8 +373,8 @@ async def _events_of(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
 def _event(line: bytes) -> Event:
     try:
         return parse_event(json.loads(line))
-    except (ValueError, EngineAnswerError) as error:
-        raise EngineUnavailableError(f"an event that can't be read: {_reason(error)}") from None
+    except NONSENSE:
+        return unreadable_event(line)
 
 
 class _answers:  # noqa: N801 - reads as a keyword
@@ -375,7 +384,7 @@ class _answers:  # noqa: N801 - reads as a keyword
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (EngineAnswerError, TypeError, ValueError, KeyError, AttributeError)):
+        if isinstance(error, NONSENSE):
             raise EngineError(f"the engine's answer can't be read: {_reason(error)}") from error
 
 
@@ -401,8 +410,20 @@ def _one_line(text: str) -> str:
 
 
 def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]), int(match[2])
+
+
+def _segment(text: str) -> str:
+    """An id or a name as one segment of a path; it never leads to another path than its own.
+
+    Raises NotFoundError for what would be a step up or none: no object has such a name.
+    """
+    if text in ("", ".", ".."):
+        raise NotFoundError(f"no object is named {text!r}")
+    return quote(text, safe="", errors="replace")
 
 
 def _usual_host() -> str:

@@ -138,10 +138,11 @@ class KindWatch(Generic[T]):
         suspects = self._differing(listed, start)
         if not suspects:
             return
-        # The events of changes just before the list may still be on their way.
+        # The events of changes just before the list may still be on their way, or not yet followed.
         await self._follow(self._pace.settle_seconds)
+        still = set(self._differing(listed, start))
         for key in suspects:
-            if self._touched.get(key, 0) <= start and await self._fetch(key):
+            if key in still and self._touched.get(key, 0) <= start and await self._fetch(key):
                 self._drift[self._objects.kind] += 1
                 get_logger().warning("inventory corrected", kind=self._objects.kind, object=key)
 

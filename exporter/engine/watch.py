@@ -42,6 +42,7 @@ class Watch:
         self._queue: deque[Event] = deque()
         self._queued = asyncio.Event()
         self._reported_up: bool | None = None
+        self._losing = False
         self._first_since = 0.0
         self.ledger = Ledger()
         self.drift: Counter[str] = Counter({"container": 0, "network": 0, "volume": 0})
@@ -125,9 +126,16 @@ class Watch:
             gaps = self.ledger.gaps
             while self._queue:
                 self._apply(self._queue.popleft())
-            if self.ledger.gaps > gaps:
-                get_logger().warning("events were lost", reason="the engine no longer has them")
+            lost = self.ledger.gaps > gaps
+            if lost:
+                if not self._losing:
+                    get_logger().warning(
+                        "events were lost", reason="the engine has them no more, or one can't be read"
+                    )
                 self._relist()
+                # A stream of nonsense must not make lists follow each other without a pause.
+                await asyncio.sleep(self._options.first_retry_seconds)
+            self._losing = lost
 
     def _apply(self, event: Event) -> None:
         if not self.ledger.accept(event):

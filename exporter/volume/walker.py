@@ -162,21 +162,26 @@ def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) 
     return blocks * _BLOCK_BYTES, inodes
 
 
-class _Tally:
-    """Sums up what find printed: each inode's blocks, with its number and links where it has other names."""
+class FoundInodes:
+    """The sum of what find prints, which comes in pieces that end anywhere.
+
+    Of each inode its blocks, behind a separator, with inode number and links where it may have other names.
+    """
 
     def __init__(self) -> None:
-        self.blocks = 0
-        self.inodes = 0
+        self.blocks = self.inodes = 0
         self._links: dict[int, int] = {}
+        self._rest = b""
 
     def add(self, output: bytes) -> None:
-        """Count whole entries, each with the separator behind it."""
+        """Take in a piece. Raises ValueError if it isn't what find prints."""
+        whole, separator, self._rest = (self._rest + output).rpartition(b" ")
+        whole += separator
         # Most inodes of large trees are empty or have one block: those are counted without being parsed.
-        of_one_block = output.count(_ONE_BLOCK)
+        of_one_block = whole.count(_ONE_BLOCK)
         self.blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
-        self.inodes += of_one_block + output.count(_NO_BLOCK)
-        entries = output.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
+        self.inodes += of_one_block + whole.count(_NO_BLOCK)
+        entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
         try:
             self.blocks += sum(map(int, entries))
             self.inodes += len(entries)
@@ -187,6 +192,10 @@ class _Tally:
                     self.blocks += count
                     self.inodes += 1
 
+    def end(self) -> None:
+        """Take in the last inode. Raises ValueError likewise."""
+        self.add(b" ")
+
 
 def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
     """`usage` by GNU find; None if it met any error."""
@@ -195,7 +204,7 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
     # What most inodes are is asked first, and find writes text before a number with it, behind it by itself.
     of_one_name = ["-links", "1", "-printf", r" \n%b", "-o", "-type", "d", "-printf", r" \n%b", "-o"]
     command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *of_one_name, "-printf", r" \n%b:%i:%n"]
-    tally, rest = _Tally(), b""
+    found = FoundInodes()
     root = os.open(path, _OPEN_DIRECTORY)  # find would follow a symbolic link in its place
     try:
         process = subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
@@ -212,11 +221,10 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):
-            whole, separator, rest = (rest + output).rpartition(b" ")
-            tally.add(whole + separator)
+            found.add(output)
             time.sleep(_FIND_PAUSE_SECONDS)
-        tally.add(rest + b" ")
-    return (tally.blocks * _BLOCK_BYTES, tally.inodes) if process.returncode == 0 and tally.inodes else None
+        found.end()
+    return (found.blocks * _BLOCK_BYTES, found.inodes) if process.returncode == 0 and found.inodes else None
 
 
 def space(path: str) -> dict[str, int]:
@@ -275,7 +283,7 @@ def has_encrypted_names(path: str) -> bool:
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
-    """Do what a request asks for; an error becomes its reason.
+    """Do what a request asks for; an error becomes its reason, also of a path that no file can have.
 
     The operations: `space`, of a file system; `directory`, the same with a directory's quota and encryption;
     `usage`, a walk.
@@ -295,6 +303,8 @@ def answer(request: dict[str, object]) -> dict[str, object]:
             result["has_encrypted_names"] = has_encrypted_names(path)
     except OSError as error:
         result = {"error": _REASONS.get(error.errno or 0, "io"), "message": error.strerror or str(error)}
+    except ValueError as error:  # a zero byte in the path, or a lone surrogate
+        result = {"error": "io", "message": str(error)}
     result["seconds"] = time.monotonic() - started
     return result
 
