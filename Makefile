@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test vm lint bench bench-walk chaos soak scale fuzz dashboards docs lock clean
+.PHONY: help run test vm lint bench bench-walk bench-sizing chaos soak scale fuzz dashboards docs lock dist sbom \
+	audit clean
 
 PYTHON := .venv/bin/python
 
@@ -27,6 +28,8 @@ lint:  ## check style, types, layers, rules and that generated files are current
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.yml
 	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py --check
+	.venv/bin/zizmor --quiet --offline .github
+	set -e; for file in deploy/prometheus/examples/*.yml; do promtool check config --syntax-only $$file >/dev/null; done
 	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
 		{ echo "a lock file names a registry" >&2; exit 1; }
 
@@ -53,6 +56,9 @@ scale:  ## measure beside a fake engine with 10,000 containers, 200 networks and
 fuzz:  ## fuzz every parser and writer, guided by coverage; ARGS="--seconds 120 net_dev routes"
 	@scripts/setup.sh fuzz
 	PYTHONPATH=. $(PYTHON) bench/fuzz.py $(ARGS)
+bench-sizing:  ## measure series per object, and their memory and disk in a real Prometheus
+	@scripts/setup.sh test
+	PYTHONPATH=. $(PYTHON) bench/sizing.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
 	@echo "there are no dashboards yet" >&2; exit 1
@@ -66,9 +72,22 @@ lock:  ## resolve the dependencies again and pin them with hashes
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header -o requirements/runtime.txt pyproject.toml
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+		--no-header --extra ssh --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra ssh -c requirements/runtime.txt -o requirements/ssh.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group release -o requirements/release.txt
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group pyproject.toml:fuzz -c requirements/dev.txt -o requirements/fuzz.txt
+
+dist:  ## build wheel and sdist in dist/, the same bytes at each build of a commit
+	@scripts/release.sh dist
+
+sbom:  ## list what the wheel with its locked dependencies consists of: dist/netvol-exporter.cdx.json
+	@scripts/release.sh sbom
+
+audit:  ## ask for known vulnerabilities of the locked dependencies; fails where it can't ask
+	@scripts/release.sh audit
 
 clean:  ## remove what the commands made
 	rm -rf .venv .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

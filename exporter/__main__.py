@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from exporter import __version__, logs
 from exporter.check import check
+from exporter.completion import completion
 from exporter.daemon import Daemon
 from exporter.settings import Settings, UsageError, load
 from exporter.web.server import ListenError
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE_ERROR
     if settings.version:
         print(f"netvol-exporter {__version__}")  # noqa: T201 - what was asked for
+        return 0
+    if settings.shell is not None:
+        print(completion(settings.shell), end="")  # noqa: T201 - likewise
         return 0
     logs.configure(settings.log.level, settings.log.format)
     try:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TextIO
 
 from exporter.engine.api import Engine, EngineError, EngineOptions
+from exporter.engine.transport import TlsFiles
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import EngineInfo, Network, Volume
-from exporter.network.choice import choose_source
+from exporter.network.choice import choose_source, is_engine_here
 from exporter.network.devices import in_host_namespace
 from exporter.network.procfs import ProcfsSource, parse_net_dev
 from exporter.network.source import namespace_owners
@@ -32,7 +33,8 @@ class Finding:
 
 async def check(settings: Settings, output: TextIO) -> int:
     """Print the table; the exit code is 0, or 1 if the engine can't be reached."""
-    engine = Engine(EngineOptions(host=settings.engine.host))
+    tls = TlsFiles(settings.engine.tls_ca, settings.engine.tls_cert, settings.engine.tls_key)
+    engine = Engine(EngineOptions(host=settings.engine.host, tls=tls))
     try:
         findings, reached = await _look(settings, engine)
     finally:
@@ -81,6 +83,15 @@ def _findings(settings: Settings, host: str, inventory: Inventory, info: EngineI
         f"{len(inventory.volumes)} volumes",
     )
     yield _traffic(settings, inventory)
+    if not is_engine_here(host, inventory, ProcfsSource(settings.path.procfs).sees):
+        yield Finding(
+            "Host",
+            "the engine's is another, or its containers' processes are not seen: volumes as the engine's own walk "
+            "says, every 15 minutes; no capacity, no egress and ingress, no TCP",
+            fine=False,
+            advice="run an exporter beside the engine, with its processes and files: docs/remote.md",
+        )
+        return
     yield host_network(list(inventory.networks.values()), Path("/proc/self/net/dev").read_bytes())
     yield _volumes(settings.path.rootfs, list(inventory.volumes.values()))
     yield walks(gnu_find())

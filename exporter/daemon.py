@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from exporter import __version__
 from exporter.engine.api import Engine, EngineOptions
 from exporter.engine.collector import EngineCollector
+from exporter.engine.transport import TlsFiles
 from exporter.engine.watch import Watch, WatchOptions
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.visibility import NameFilter, Visibility
@@ -20,7 +21,7 @@ from exporter.metrics.instruments import Instruments
 from exporter.metrics.page import Format, Page, make_page
 from exporter.metrics.runner import Runner
 from exporter.metrics.samples import Collector, FamilySamples
-from exporter.network.choice import Choice, choose_source, is_host_here
+from exporter.network.choice import Choice, choose_source, is_engine_here
 from exporter.network.collector import NetworkCollector
 from exporter.network.engine_stats import EngineSource
 from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
@@ -62,7 +63,11 @@ class Daemon:
         heartbeat = min(0.4 * settings.poll.interval, _HEARTBEAT_SECONDS)
         patience = min(0.6 * settings.poll.interval, _PATIENCE_SECONDS)
         self._engine = Engine(
-            EngineOptions(host=settings.engine.host, patience_seconds=max(patience, _LEAST_PATIENCE_SECONDS)),
+            EngineOptions(
+                host=settings.engine.host,
+                tls=TlsFiles(settings.engine.tls_ca, settings.engine.tls_cert, settings.engine.tls_key),
+                patience_seconds=max(patience, _LEAST_PATIENCE_SECONDS),
+            ),
             self._instruments.observe_request,
         )
         self._watch = Watch(self._engine, self._inventory, WatchOptions(heartbeat_seconds=heartbeat))
@@ -122,7 +127,7 @@ class Daemon:
                 group.create_task(self._watch.run(), name="watch")
                 group.create_task(self._network.follower.run(), name="link messages")
                 group.create_task(self._poll_forever(), name="poller")
-                group.create_task(self._volumes.run(), name="volumes")
+                group.create_task(self._measure_volumes(), name="volumes")
         except* _StopRequested as stop:
             get_logger().info("stopping", reason=str(stop.exceptions[0]))
             supervisor.notify("STOPPING=1")
@@ -211,6 +216,11 @@ class Daemon:
                 collected += [(family, list(values)) for family, values in collector.samples()]
         return collected + list(self._runner.samples())
 
+    async def _measure_volumes(self) -> None:
+        # Whether the files of the engine's volumes are here is told by its containers.
+        await self._first_inventory(volumes=False)
+        await self._volumes.run()
+
     async def _poll_forever(self) -> None:
         await self._first_inventory(volumes=False)
         while True:
@@ -254,11 +264,10 @@ class Daemon:
         self._choice = choice
 
     def _is_engine_here(self) -> bool:
-        """Whether the engine's host is this one: it listens on a socket here, or its processes are seen."""
-        if self._engine.host.startswith("unix:"):
-            return True
-        # Once seen it stays so, also while no container runs: values would come and go with them.
-        self._was_engine_here = self._was_engine_here or is_host_here(self._inventory, self._procfs.sees)
+        """Whether the engine's host is this one; once seen it stays so, also while no container runs."""
+        self._was_engine_here = self._was_engine_here or is_engine_here(
+            self._engine.host, self._inventory, self._procfs.sees
+        )
         return self._was_engine_here
 
     def _source(self) -> CounterSource:

@@ -7,9 +7,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pydantic_settings import (
     BaseSettings,
@@ -194,6 +202,24 @@ class EngineSettings(_Section):
         description="The engine's address: unix://PATH, tcp://HOST:PORT or ssh://USER@HOST; "
         "by default what the docker client would use (DOCKER_HOST, context, /var/run/docker.sock).",
     )
+    tls_ca: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate authority of an engine at tcp://; by default ca.pem in "
+        "DOCKER_CERT_PATH if DOCKER_TLS_VERIFY is set, as of the docker client.",
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="PEM file with the certificate that the exporter shows to the engine."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file with the key of that certificate, if it is not in the same file."
+    )
+
+    @field_validator("tls_key")
+    @classmethod
+    def _of_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key is not None and info.data.get("tls_cert") is None:
+            raise PydanticCustomError("tls", "a key together with its certificate, --engine.tls-cert")
+        return key
 
 
 class PollSettings(_Section):
@@ -341,9 +367,13 @@ class Settings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    command: CliPositionalArg[Literal["serve", "check"]] = Field(
+    command: CliPositionalArg[Literal["serve", "check", "completion"]] = Field(
         default="serve",
-        description="serve: run the exporter. check: print what can and can't be seen from here, and why.",
+        description="serve: run the exporter. check: print what can and can't be seen from here, and why. "
+        "completion: print what a shell needs to complete these flags.",
+    )
+    shell: CliPositionalArg[Literal["bash", "zsh", "fish"] | None] = Field(
+        default=None, validate_default=True, description="The shell of completion: bash, zsh or fish."
     )
     once: CliToggleFlag[bool] = Field(default=False, description="Print the page once and exit.")
     version: CliToggleFlag[bool] = Field(default=False, description="Print the version and exit.")
@@ -357,6 +387,15 @@ class Settings(BaseSettings):
     path: PathSettings = PathSettings()
     limit: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("shell")
+    @classmethod
+    def _of_completion(cls, shell: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("command") == "completion" and shell is None:
+            raise PydanticCustomError("shell", "bash, zsh or fish")
+        if info.data.get("command") != "completion" and shell is not None:
+            raise PydanticCustomError("shell", "flags, such as --log.level=debug")
+        return shell
 
     @classmethod
     def settings_customise_sources(
@@ -379,6 +418,9 @@ class Flag:
     help: str
     default: str
     repeatable: bool
+    choices: tuple[str, ...] = ()
+    is_path: bool = False
+    is_switch: bool = False
 
 
 def flags() -> dict[str, Flag]:
@@ -389,10 +431,17 @@ def flags() -> dict[str, Flag]:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             continue
         for option, what in model.model_fields.items():
-            repeatable = get_origin(what.annotation) is list
+            kind = what.annotation
+            repeatable = get_origin(kind) is list
             default = ", ".join(map(str, what.default)) if repeatable else str(what.default or "")
             found[f"{ENVIRONMENT_PREFIX}{section}_{option}".upper()] = Flag(
-                f"--{section}.{option.replace('_', '-')}", what.description or "", default, repeatable
+                f"--{section}.{option.replace('_', '-')}",
+                what.description or "",
+                default,
+                repeatable,
+                choices=get_args(kind) if get_origin(kind) is Literal else (),
+                is_path=Path in (kind, *get_args(kind)),
+                is_switch=kind is bool,
             )
     return found
 

@@ -1,12 +1,15 @@
 """Writes the reference pages that are made from the code; with --check it only says whether they are current."""
 
+import re
 import sys
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from exporter.metrics.catalogue import CATALOGUE, Family, Group
 from exporter.settings import flags
 
-DOCS = Path(__file__).parent.parent / "docs"
+REPOSITORY = Path(__file__).parent.parent
+DOCS = REPOSITORY / "docs"
 _NOTICE = "<!-- Made by `make docs` from the code: edit there. -->\n"
 _TITLES = {
     Group.ENGINE: "Engine",
@@ -33,6 +36,14 @@ Each setting is a flag and an environment variable; the flag wins. Durations are
 `--once` prints the page once and exits (1 if the engine can't be reached), and `netvol-exporter check` says what
 can and can't be seen. An unusable value ends the start with exit code 2 and one line that says what is allowed.
 """
+_LICENCES_HEAD = """# Licences of what it is made of
+
+netvol-exporter is licensed under Apache-2.0. These packages are installed with it, in these versions
+(`requirements/runtime.txt`, `requirements/ssh.txt`), under these licences as their authors declare them.
+`make sbom` writes them with their dependencies as a CycloneDX file.
+"""
+# Where a package declares no SPDX expression: its word, as SPDX has it.
+_SPDX = {"Apache 2.0": "Apache-2.0"}
 
 
 def metrics_page() -> str:
@@ -54,6 +65,37 @@ def configuration_page() -> str:
     return "".join([_CONFIGURATION_HEAD, _NOTICE, head, *rows])
 
 
+def licences_page() -> str:
+    """The table of `docs/licences.md`."""
+    always, with_ssh = (_locked(REPOSITORY / f"requirements/{name}.txt") for name in ("runtime", "ssh"))
+    rows = [
+        f"| {name} | {version} | {_licence(name, version)} | {'' if name in always else 'only with `ssh`'} |\n"
+        for name, version in sorted(with_ssh.items())
+    ]
+    head = "\n| package | version | licence | |\n|---|---|---|---|\n"
+    return "".join([_LICENCES_HEAD, _NOTICE, head, *rows])
+
+
+def _locked(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9_.-]+)==([^ ]+)", path.read_text(), re.MULTILINE))
+
+
+def _licence(name: str, version: str) -> str:
+    try:
+        told = metadata(name)
+    except PackageNotFoundError:
+        sys.exit(f"{name} is not installed: run scripts/setup.sh dev")
+    if told["Version"] != version:
+        sys.exit(f"{name} {told['Version']} is installed and {version} is locked: run scripts/setup.sh dev")
+    classifiers = [text.rpartition(" :: ")[2] for text in told.get_all("Classifier", []) if "License ::" in text]
+    words = [told[field] for field in ("License-Expression", "License") if field in told]
+    # Some put the licence's whole text there.
+    found = next((word for word in words if word and "\n" not in word), " AND ".join(classifiers))
+    if not found:
+        sys.exit(f"{name} declares no licence: look, and say so here")
+    return _SPDX.get(found, found)
+
+
 def _row(family: Family) -> str:
     labels = ", ".join(f"`{label}`" for label in family.labels) + (", `label_*`" if family.open_labels else "")
     return f"| `{family.name}` | {family.kind} | {labels} | {family.help} |\n"
@@ -61,7 +103,11 @@ def _row(family: Family) -> str:
 
 def main() -> int:
     """Write or check the pages; 1 if one is not current."""
-    pages = {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
+    pages = {
+        "metrics.md": metrics_page(),
+        "configuration.md": configuration_page(),
+        "licences.md": licences_page(),
+    }
     stale = []
     for name, text in pages.items():
         path = DOCS / name

@@ -85,7 +85,8 @@ case $what in
         virtual_environment dev
         programs dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2 \
             iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
-            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
+            zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
         ;;
     vm)

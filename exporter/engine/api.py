@@ -1,20 +1,21 @@
 """The only place that knows the engine's URLs: a typed, read-only adapter over aiodocker.
 
 It sends GET to a fixed list of paths and nothing else, each call with a time-out. It uses aiodocker for the
-transports (unix, tcp with TLS, ssh) and for finding the engine as the docker client does, but not its event
-reader, which is silent for good once a stream died, nor its choice of the API version, which is the newest.
+transports (unix, tcp with TLS, ssh) and for reading contexts of the docker client, but not its event reader, which
+is silent for good once a stream died, nor its choice of the API version, which is the newest.
 """
 
 import asyncio
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -35,12 +36,16 @@ from exporter.engine.parse import (
     parse_volume_status,
     unreadable_event,
 )
+from exporter.engine.transport import Target, TlsFiles, TransportError, target, without_password
 from exporter.inventory.model import Container, EngineInfo, Network, Volume
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 _NEWEST_API = (1, 51)
 """The newest API whose shapes are known here; 1.52 changes events, addresses and disk usage."""
+
+# It logs what it raises as well, at every try.
+logging.getLogger("aiodocker.ssh").setLevel(logging.CRITICAL)
 
 _WATCHED_KINDS = ("container", "network", "volume")
 _LONGEST_EVENT_BYTES = 16 * 2**20
@@ -50,6 +55,10 @@ _LONGEST_ANSWER_BYTES = 256 * 2**20
 _LONG_ANSWER_BYTES = 2**20
 _LONGEST_REASON = 300
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
+_CLOSE_SECONDS = 2.0
+_MANY_CALLS = 100
+_SSH_CALLS = 8
+"""Each call is a session of the one connection, of which sshd allows 10 (MaxSessions); one more is the ping."""
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 
@@ -76,6 +85,7 @@ class EngineOptions:
     """
 
     host: str = ""
+    tls: TlsFiles = field(default_factory=TlsFiles)
     connect_seconds: float = 5.0
     ping_seconds: float = 10.0
     patience_seconds: float = 3.0
@@ -99,6 +109,7 @@ class Engine:
         self._answers = False
         self._asked_at: float | None = None
         self._read_much = False
+        self._slots = asyncio.Semaphore(_MANY_CALLS)
 
     @property
     def up(self) -> bool:
@@ -113,7 +124,8 @@ class Engine:
     def host(self) -> str:
         """The address in use, or the one that would be tried."""
         client = self._calls
-        return client._connection_info if client else self._options.host or _usual_host()  # noqa: SLF001 - `docker_host` is not the address for unix sockets
+        found = client._connection_info if client else _usual_host()  # noqa: SLF001 - `docker_host` is not the address for unix sockets
+        return without_password(self._options.host or found)
 
     async def connect(self) -> tuple[EngineInfo, float]:
         """Find the engine, agree on an API version, and ask what it is.
@@ -123,7 +135,13 @@ class Engine:
         Raises EngineUnavailableError or EngineError.
         """
         await self.close()
-        self._calls, self._stream = self._client(), self._client()
+        try:
+            there = await asyncio.to_thread(target, self._options.host, self._options.tls)
+        except TransportError as error:
+            self._answers = False
+            raise EngineUnavailableError(str(error)) from None
+        self._calls, self._stream = self._client(there), self._client(there)
+        self._slots = asyncio.Semaphore(_SSH_CALLS if self.host.startswith("ssh:") else _MANY_CALLS)
         version = await self._get("version", "version", versioned=False)
         with _answers():
             api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
@@ -137,7 +155,10 @@ class Engine:
         clients, self._calls, self._stream = (self._calls, self._stream), None, None
         for client in clients:
             if client is not None:
-                await client.close()
+                # ssh says goodbye, and waits for the answer of an engine that may be gone.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await client.close()
 
     async def ping(self) -> None:
         """Ask for a sign of life.
@@ -265,19 +286,20 @@ class Engine:
         finally:
             response.close()
 
-    def _client(self) -> aiodocker.Docker:
+    def _client(self, there: Target) -> aiodocker.Docker:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_seconds)
         try:
-            return aiodocker.Docker(url=self._options.host or None, timeout=timeout)
+            return aiodocker.Docker(url=there.url, ssl_context=there.tls, timeout=timeout)
         except AssertionError:
             # aiodocker found neither DOCKER_HOST nor a socket; the engine may come later.
             return aiodocker.Docker(url=DEFAULT_HOST, timeout=timeout)
-        except (
-            ValueError,
-            OSError,
-            aiodocker.DockerContextInvalidError,
-            aiodocker.DockerContextTLSError,
-        ) as error:
+        except aiodocker.DockerError as error:
+            # A context that can't be read, or ssh without what it needs.
+            self._answers = False
+            raise EngineUnavailableError(
+                _one_line(error.message).replace("aiodocker[", "netvol-exporter[")
+            ) from None
+        except (ValueError, OSError) as error:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
 
@@ -294,10 +316,11 @@ class Engine:
         client = self._calls
         if client is None:
             raise EngineUnavailableError("not connected")
+        slot = contextlib.nullcontext() if endpoint == "ping" else self._slots
         started = time.monotonic()
         response = None
         try:
-            async with asyncio.timeout(seconds or self._options.call_seconds):
+            async with slot, asyncio.timeout(seconds or self._options.call_seconds):
                 response = await client._do_query(path, "GET", params=params, versioned_api=versioned)  # noqa: SLF001 - see the module
                 try:
                     body = await _body(response.content)
@@ -389,7 +412,7 @@ class _answers:  # noqa: N801 - reads as a keyword
 
 
 def _translated(error: aiodocker.DockerError) -> EngineError:
-    message = _one_line(str(error.message))
+    message = _one_line(error.message)
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
     if error.status == 900:  # noqa: PLR2004 - aiodocker's number for a failed connection
@@ -403,9 +426,9 @@ def _reason(error: BaseException) -> str:
     return _one_line(f"{type(error).__name__}: {error}")
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: object) -> str:
     """A reason as it can be logged, whatever it quotes."""
-    line = " ".join(text[: 2 * _LONGEST_REASON].split())
+    line = without_password(" ".join(str(text)[: 2 * _LONGEST_REASON].split()))
     return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "…"
 
 

@@ -101,7 +101,6 @@ def parse_engine_info(version: Any, info: Any, api_version: str) -> EngineInfo:
         api_version=api_version,
         os=str(info.get("OperatingSystem") or version.get("Os") or ""),
         kernel=str(info.get("KernelVersion") or version.get("KernelVersion") or ""),
-        host_name=str(info.get("Name") or ""),
         storage_driver=str(info.get("Driver") or ""),
         cgroup_version=str(info.get("CgroupVersion") or ""),
         data_root=str(info.get("DockerRootDir") or ""),

@@ -17,7 +17,6 @@ class EngineInfo:
     api_version: str
     os: str
     kernel: str
-    host_name: str
     storage_driver: str
     cgroup_version: str
     data_root: str

@@ -1,4 +1,4 @@
-"""Which source of counters to use, decided by what is seen, with the reason in words."""
+"""Which source of counters to use, and whether the engine's host is this one, decided by what is seen."""
 
 import os
 from collections.abc import Callable
@@ -45,14 +45,12 @@ def choose_source(
     return Choice("procfs", "no container runs yet, and the engine's kernel is the one here")
 
 
-def is_host_here(
-    inventory: Inventory, sees: Callable[[Container], bool], here: os.uname_result | None = None
-) -> bool:
-    """Whether the engine's host is this one: a container's process is seen, or it has this one's kernel and name.
+def is_engine_here(host: str, inventory: Inventory, sees: Callable[[Container], bool]) -> bool:
+    """Whether the files and processes of the engine's host are the ones here.
 
-    Hosts of a fleet have the same kernel; so while nothing is seen, it alone tells nothing.
+    They are if it listens on a socket here, or if its containers' processes are seen. That it has the same kernel
+    is not enough: hosts that are kept alike have the same paths, too.
     """
-    if any(container.is_running and sees(container) for container in inventory.containers.values()):
+    if host.startswith("unix:"):
         return True
-    here, engine = here or os.uname(), inventory.engine
-    return engine is not None and (engine.kernel, engine.host_name) == (here.release, here.nodename)
+    return any(container.is_running and sees(container) for container in inventory.containers.values())

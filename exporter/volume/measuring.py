@@ -185,6 +185,9 @@ class Measuring:
         if any(state.place and (state.directory is None or state.lost_a_writer) for state in self.states.values()):
             self._unprobed.set()
             self._unprobed_remote.set()
+        elif self.states:
+            # Nothing to wait for: what isn't here is the engine's to tell.
+            self._probed.set()
         self._note_change()
 
     def _volumes(self) -> dict[str, Volume]:

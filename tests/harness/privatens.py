@@ -14,15 +14,17 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 
 _entered = False
+_machine_network: int | None = None
 
 
 def enter() -> None:
     """Move this process into namespaces of its own, once; must come before it has threads."""
-    global _entered  # noqa: PLW0603 - a process has one network namespace
+    global _entered, _machine_network  # noqa: PLW0603 - a process has one network namespace
     if _entered:
         return
     if os.geteuid() != 0:
         raise AssertionError("these tests start a Docker engine and must run as root: sudo make test")
+    _machine_network = os.open("/proc/self/ns/net", os.O_RDONLY)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET | CLONE_NEWNS)")
@@ -31,6 +33,11 @@ def enter() -> None:
     # The host's ends of veth pairs would solicit routers for ever: traffic that no test asked for.
     Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
     _entered = True
+
+
+def outside() -> list[str]:
+    """The words before a command that needs the machine's own network, such as a registry of packages."""
+    return [] if _machine_network is None else ["nsenter", f"--net=/proc/{os.getpid()}/fd/{_machine_network}"]
 
 
 def stay() -> None:

@@ -8,6 +8,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,10 @@ from tests.harness.wait import eventually
 class PrometheusServer:
     """Prometheus with one job; as a context manager it has scraped each target once inside."""
 
-    def __init__(self, *targets: str, interval: str = "1s", job: str = "netvol") -> None:
+    def __init__(
+        self, *targets: str, interval: str = "1s", job: str = "netvol", flags: Sequence[str] = ()
+    ) -> None:
+        self._flags = flags
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
@@ -29,6 +33,11 @@ class PrometheusServer:
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
+
+    @property
+    def data(self) -> Path:
+        """The folder of its database."""
+        return self._folder / "data"
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The result vector of an instant query."""
@@ -71,6 +80,7 @@ class PrometheusServer:
                     f"--config.file={self._folder}/prometheus.yml",
                     f"--storage.tsdb.path={self._folder}/data",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
+                    *self._flags,
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -1,6 +1,8 @@
 import io
 from pathlib import Path
 
+import pytest
+
 from exporter.check import Finding, check, format_table, host_network, walks
 from exporter.inventory.model import Network
 from exporter.settings import load
@@ -47,3 +49,13 @@ async def test_all_that_can_be_seen_is_told(fake_engine: FakeEngine, tmp_path: P
     assert "1 of 2 local volumes are readable" in table
     assert "CAP_DAC_READ_SEARCH" in table
     assert "not seen in /proc" in table
+
+
+async def test_of_an_engine_elsewhere_nothing_here_is_looked_at(
+    fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.check.is_engine_here", lambda *_: False)
+    output = io.StringIO()
+    assert await check(load([f"--engine.host={fake_engine.host}"], {}), output) == 0
+    assert "beside the engine" in output.getvalue()
+    assert "readable" not in output.getvalue()

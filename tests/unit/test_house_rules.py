@@ -99,7 +99,11 @@ def every_family_is_used(root: Path) -> list[str]:
 def no_place_of_this_machine_is_named(root: Path) -> list[str]:
     pattern = re.compile(r"/work/|pypi\.org|files\.pythonhosted|registry\.npmjs|deb\.debian\.org")
     files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    ours = [path for path in files if not re.search(r"/\.(git|venv|build|[a-z_]*cache|hypothesis)/", str(path))]
+    ours = [
+        path
+        for path in files
+        if not re.search(r"/\.(git|venv|build|[a-z_]*cache|hypothesis)(/|$)|/dist/", str(path))
+    ]
     texts = [path for path in ours if path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ".yml", ".json", ""}]
     return [
         str(path)

@@ -44,9 +44,9 @@ def test_a_task_that_dies_ends_the_process_with_its_reason_and_code_1() -> None:
 import subprocess
 import sys
 from exporter.__main__ import main
-from exporter.volume.measuring import Measuring
+from exporter.engine.watch import Watch
 async def die(self): raise ZeroDivisionError("a bug")
-Measuring.run = die
+Watch.run = die
 sys.exit(main(["--engine.host=unix:///nonexistent.sock", "--web.listen-address=127.0.0.1:0"]))
 """
     done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False, timeout=20)

@@ -77,7 +77,7 @@ def test_an_unknown_environment_variable_is_refused_with_the_known_ones() -> Non
 
 
 def test_an_unknown_command_is_refused() -> None:
-    assert "allowed: serve or check" in usage_error("chek")
+    assert "allowed: serve, check or completion" in usage_error("chek")
 
 
 def test_an_unknown_source_is_refused() -> None:

@@ -1,14 +1,12 @@
-import os
-
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, EngineInfo
-from exporter.network.choice import choose_source, is_host_here
+from exporter.network.choice import choose_source, is_engine_here
 
 
 def inventory(*, running: bool = False, kernel: str = "6.1") -> Inventory:
     inventory = Inventory()
     inventory.put_engine(
-        EngineInfo("28", "1.51", "Debian", kernel, "h", "overlay2", "2", "/var/lib/docker", rootless=False)
+        EngineInfo("28", "1.51", "Debian", kernel, "overlay2", "2", "/var/lib/docker", rootless=False)
     )
     if running:
         inventory.put_container(Container("c", "web", "x", "running", pid=5))
@@ -30,15 +28,13 @@ def test_without_containers_the_kernel_tells_whether_the_engine_is_remote() -> N
     assert choose_source("auto", inventory(), lambda _: False, "5.4").source == "engine"
 
 
-def test_a_host_of_the_same_kernel_is_not_this_one_unless_its_processes_are_seen_or_its_name_is_the_same() -> None:
-    here = os.uname_result(("Linux", "h", "6.1", "#1", "x86_64"))
-    other = os.uname_result(("Linux", "other", "6.1", "#1", "x86_64"))
-    assert is_host_here(inventory(), lambda _: False, here)
-    assert not is_host_here(inventory(), lambda _: False, other)
-    assert not is_host_here(inventory(running=True), lambda _: False, other)
-    assert is_host_here(inventory(running=True), lambda _: True, other)
-
-
 def test_a_wish_is_followed() -> None:
     assert choose_source("procfs", inventory(running=True), lambda _: False).source == "procfs"
     assert choose_source("engine", inventory(running=True), lambda _: True).source == "engine"
+
+
+def test_an_engine_at_an_address_is_here_only_if_its_containers_are_seen() -> None:
+    assert is_engine_here("unix:///var/run/docker.sock", inventory(), lambda _: False)
+    assert is_engine_here("tcp://proxy:2375", inventory(running=True), lambda _: True)
+    assert not is_engine_here("tcp://docker1:2376", inventory(running=True), lambda _: False)
+    assert not is_engine_here("tcp://docker1:2376", inventory(), lambda _: True)

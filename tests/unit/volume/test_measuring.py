@@ -145,3 +145,13 @@ async def test_the_same_path_on_another_host_is_not_taken_for_the_volume(tmp_pat
     await known.measure_all()
     assert known.states["data"].used_bytes == 99
     assert known.capacity(known.states["data"]) is None
+
+
+async def test_an_engine_elsewhere_is_asked_at_once_and_not_an_interval_later(tmp_path: Path) -> None:
+    inventory = Inventory()
+    inventory.put_volume(Volume("data", "local", folder(tmp_path, "data")))
+    engine = EngineUsage({"data": 99})
+    options = VolumeOptions(interval_seconds=60)
+    known = Measuring(inventory, options, Runner().watch, engine, are_files_here=lambda: False)
+    async with running(known):
+        await eventually_async(lambda: engine.asked and known.states["data"].used_bytes == 99, "its word", 5)
