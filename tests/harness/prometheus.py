@@ -8,6 +8,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,14 +20,31 @@ from tests.harness.wait import eventually
 class PrometheusServer:
     """Prometheus with one job; as a context manager it has scraped each target once inside."""
 
-    def __init__(self, *targets: str, interval: str = "1s", job: str = "netvol") -> None:
+    def __init__(
+        self,
+        *targets: str,
+        interval: str = "1s",
+        job: str = "netvol",
+        rule_files: Sequence[Path] = (),
+        alertmanager: str = "",
+        data: Path | None = None,
+    ) -> None:
+        """It evaluates rules as often as it scrapes; `alertmanager` is an address that it tells of alerts.
+
+        `data` is a folder that is kept.
+        """
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
+        self._data = data or self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
+            "rule_files": list(map(str, rule_files)),
+            "alerting": {
+                "alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []
+            },
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
 
@@ -53,7 +71,7 @@ class PrometheusServer:
 
     def _ask(self, path: str, **parameters: Any) -> Any:
         address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _has_scraped(self) -> bool:
@@ -69,7 +87,7 @@ class PrometheusServer:
                 [
                     "prometheus",
                     f"--config.file={self._folder}/prometheus.yml",
-                    f"--storage.tsdb.path={self._folder}/data",
+                    f"--storage.tsdb.path={self._data}",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
                 ],
                 stdout=subprocess.DEVNULL,
