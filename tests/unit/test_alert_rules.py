@@ -84,6 +84,13 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
     assert set(sections) == {rule.name for rule in ALERTS}
 
 
+def test_the_runbook_asks_for_series_that_exist() -> None:
+    text = (REPOSITORY / "docs/alerts.md").read_text()
+    asked = re.findall(r"(?<![\w:])(?:docker_|netvol_exporter_|instance\w*:|netvol:threshold:)[\w:]+", text)
+    assert len(asked) > 20
+    assert set(asked) <= FAMILIES.keys() | RECORDED.keys()
+
+
 def test_thresholds_are_in_one_file_and_each_is_read() -> None:
     recorded = {name for name in RECORDED if name.startswith("netvol:threshold:")}
     assert {RECORDED[name].file.name for name in recorded} == {"thresholds.yml"}
