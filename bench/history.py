@@ -33,7 +33,6 @@ from tests.harness.wait import eventually
 
 BLOCK_SECONDS = 7200
 POINTS = 1000
-DASHBOARDS = REPOSITORY / "dashboards/json"
 
 FILLED_IN = {
     "type": ("container", "network", "volume"),
@@ -89,6 +88,7 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=200)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--scrape-interval", type=int, default=15, help="seconds")
+    parser.add_argument("--dashboards", type=Path, default=REPOSITORY / "dashboards/json", help="folder of JSON")
     parser.add_argument("--rows", type=int, default=15, help="of each table")
     arguments = parser.parse_args()
     privatens.enter()
@@ -105,7 +105,7 @@ def main() -> None:
         with PrometheusServer(data=data) as prometheus:
             record(prometheus, start, end, data)
         with PrometheusServer(data=data) as prometheus:
-            asked = [*rule_queries(), *dashboard_queries(arguments.scrape_interval)]
+            asked = [*rule_queries(), *dashboard_queries(arguments.dashboards, arguments.scrape_interval)]
             measure(prometheus, asked, start, end - 1, arguments.rows)
 
 
@@ -214,9 +214,9 @@ def rule_queries() -> Iterator[Query]:
         yield Query("alert" if rule.is_alert else "recorded", str(rule), rule.expression)
 
 
-def dashboard_queries(interval: int) -> Iterator[Query]:
+def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
     """Queries of all panels and variables, with every variable set to All."""
-    for file in sorted(DASHBOARDS.glob("*.json")):
+    for file in sorted(folder.glob("*.json")):
         dashboard = json.loads(file.read_text())
         for panel in panels(dashboard):
             for target in panel.get("targets", ()):

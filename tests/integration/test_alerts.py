@@ -19,6 +19,10 @@ from tests.harness.workloads import execute, run
 
 MIB = 2**20
 WRITE = "i=0; while [ $i -lt 49 ]; do dd if=/dev/zero of=/data/$i bs=1M count=1 2>&-; i=$((i+1)); sleep 0.5; done"
+SHARED = (
+    "instance_filesystem:docker_filesystem_fill:ratio"
+    " and on (job, instance, filesystem) instance_filesystem:docker_volume_info:shared"
+)
 
 
 @pytest.fixture
@@ -43,6 +47,7 @@ def test_a_volume_that_fills_calls_the_pager_and_calls_it_off_when_it_is_emptied
     with ExporterProcess(f"--engine.host={engine.host}", "--volume.interval=1s") as exporter:
         instance = exporter.url.removeprefix("http://")
         with PrometheusServer(instance, rule_files=RULE_FILES, alertmanager=alertmanager.address) as prometheus:
+            client.volumes.create("on-the-disk")
             writer = run(client, "writer", volumes={"cache": {"bind": "/data"}})
             started = time.time()
             writer.exec_run(["sh", "-c", WRITE], detach=True)
@@ -52,6 +57,9 @@ def test_a_volume_that_fills_calls_the_pager_and_calls_it_off_when_it_is_emptied
             foretold = eventually(lambda: prometheus.value(forecast), "a forecast")
             eventually(lambda: filled(place) > 0.97, "97 % full", 60)
             full_at = time.time()
+            disks = eventually(lambda: prometheus.query(SHARED), "a file system that is watched")
+            assert len(disks) == 1, "each that volumes share is watched, and the tmpfs is not one"
+            assert disks[0]["metric"]["filesystem"] != str(place)
             state = 'ALERTS{alertname="DockerVolumeFillingUp", alertstate="%s"}'
             eventually(lambda: prometheus.query(state % "pending"), "a pending alert", 20)
             pending_at = time.time()
