@@ -289,7 +289,7 @@ def tell(title: str, timed: list[Timed], rows: int) -> None:
     print(
         f"slowest at one moment: {max(timed, key=lambda one: one.moment).query.name}, {max(moments) * 1e3:.0f} ms"
     )
-    empty = sorted({one.query.name for one in timed if not one.points})
+    empty = sorted({one.query.name for one in timed if not one.points and one.query.what != "alert"})
     print(f"without any result: {', '.join(empty) or 'none'}")
 
 
