@@ -79,11 +79,11 @@ case $what in
     dev) virtual_environment dev ;;
     lint)
         virtual_environment dev
-        command -v promtool >/dev/null || apt_install prometheus
+        programs promtool:prometheus amtool:prometheus-alertmanager
         ;;
     test)
         virtual_environment dev
-        programs dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2 \
+        programs dockerd:docker.io prometheus:prometheus promtool:prometheus amtool:prometheus-alertmanager chromium:chromium ip:iproute2 \
             iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
             find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
             zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client

@@ -21,16 +21,32 @@ class PrometheusServer:
     """Prometheus with one job; as a context manager it has scraped each target once inside."""
 
     def __init__(
-        self, *targets: str, interval: str = "1s", job: str = "netvol", flags: Sequence[str] = ()
+        self,
+        *targets: str,
+        interval: str = "1s",
+        job: str = "netvol",
+        rule_files: Sequence[Path] = (),
+        alertmanager: str = "",
+        data: Path | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
+        """It evaluates rules as often as it scrapes; `alertmanager` is an address that it tells of alerts.
+
+        `data` is a folder that is kept; `flags` are Prometheus' own.
+        """
         self._flags = flags
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
+        self._data = data or self._folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
+            "rule_files": list(map(str, rule_files)),
+            "alerting": {
+                "alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []
+            },
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
 
@@ -62,7 +78,7 @@ class PrometheusServer:
 
     def _ask(self, path: str, **parameters: Any) -> Any:
         address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _has_scraped(self) -> bool:
@@ -78,7 +94,7 @@ class PrometheusServer:
                 [
                     "prometheus",
                     f"--config.file={self._folder}/prometheus.yml",
-                    f"--storage.tsdb.path={self._folder}/data",
+                    f"--storage.tsdb.path={self._data}",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
                     *self._flags,
                 ],
