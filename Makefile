@@ -27,6 +27,7 @@ lint:  ## check style, types, layers, rules and that generated files are current
 	promtool check rules deploy/prometheus/rules/*.yml
 	promtool test rules deploy/prometheus/tests/*.yml
 	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py --check
+	$(PYTHON) -m dashboards --check
 	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
 		{ echo "a lock file names a registry" >&2; exit 1; }
 
@@ -51,7 +52,8 @@ scale:  ## measure beside a fake engine with 10,000 containers, 200 networks and
 	PYTHONPATH=. $(PYTHON) bench/scale.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
-	@echo "there are no dashboards yet" >&2; exit 1
+	@scripts/setup.sh dev
+	$(PYTHON) -m dashboards
 
 docs:  ## make the reference pages in docs/ from the code
 	@scripts/setup.sh dev
