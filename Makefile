@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test vm lint bench bench-walk chaos soak scale dashboards docs lock clean
+.PHONY: help run test vm lint bench bench-walk chaos soak scale dashboards screenshots docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -54,6 +54,10 @@ scale:  ## measure beside a fake engine with 10,000 containers, 200 networks and
 dashboards:  ## make the dashboards' JSON
 	@scripts/setup.sh dev
 	$(PYTHON) -m dashboards
+
+screenshots:  ## draw the dashboards for docs/images with Grafana's components (npm); ARGS="--projects 100"
+	@scripts/setup.sh screenshots
+	$(PYTHON) -m tests.browser.screenshots $(ARGS)
 
 docs:  ## make the reference pages in docs/ from the code
 	@scripts/setup.sh dev

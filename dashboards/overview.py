@@ -37,6 +37,11 @@ def _traffic(direction: str) -> tuple[str, str]:
     return rate(name), total(name)
 
 
+def _counted(name: str) -> str:
+    """How often it happened in the time range, in whole numbers; `increase` stretches them to the range's ends."""
+    return f"ceil(increase({series(name)}[$__range]) > 0)"
+
+
 def dashboard() -> Dashboard:
     """Alerts and state at the top, then traffic and volumes, then a line for each host."""
     receive, received = _traffic("receive")
@@ -131,18 +136,24 @@ def dashboard() -> Dashboard:
             sort_by="Since",
             width=12,
         ),
-        graph(
-            "Events",
-            "What happened to containers, networks and volumes, by the engine's events. Commands run in "
-            "containers are left out.",
-            "short",
-            Query(
-                f"topk(10, sum by (type, action) (increase({events}[$__rate_interval]))) > 0",
-                "{{type}} {{action}}",
+        rows(
+            "Containers in trouble",
+            "Containers that are unhealthy, restarting or dead, or were restarted or killed for want of memory in "
+            "the time range.",
+            (
+                Column("container", "Container", link=link_to("netvol-networks", container="${__value.raw}")),
+                Column("instance", "Instance"),
+                Column("state", "State", width=100),
+                Column("status", "Health", width=100),
+                Column("Value #C", "Restarts", width=90),
+                Column("Value #D", "Out of memory", width=120),
             ),
-            stacked=True,
-            bars=True,
-            decimals=0,
+            column(described(restarting, "container", PROJECT), "container", "state"),
+            column(described(unhealthy, "container", PROJECT), "container", "status"),
+            column(described(_counted("docker_container_restarts_total"), "container", PROJECT), "container"),
+            column(described(_counted("docker_container_oom_events_total"), "container", PROJECT), "container"),
+            sort_by="Restarts",
+            width=12,
         ),
         graph(
             "Busiest networks: into containers",
@@ -174,6 +185,20 @@ def dashboard() -> Dashboard:
             FILESYSTEM_FILL,
             limit=1,
             link=link_to("netvol-volumes"),
+        ),
+        graph(
+            "Events",
+            "What happened to containers, networks and volumes, by the engine's events. Commands run in "
+            "containers are left out.",
+            "short",
+            Query(
+                f"topk(10, sum by (type, action) (increase({events}[$__rate_interval]))) > 0",
+                "{{type}} {{action}}",
+            ),
+            stacked=True,
+            bars=True,
+            decimals=0,
+            width=24,
         ),
         rows(
             "Hosts",

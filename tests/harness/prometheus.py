@@ -8,6 +8,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,15 +20,25 @@ from tests.harness.wait import eventually
 class PrometheusServer:
     """Prometheus with one job; as a context manager it has scraped each target once inside."""
 
-    def __init__(self, *targets: str, interval: str = "1s", job: str = "netvol") -> None:
+    def __init__(
+        self,
+        *targets: str,
+        interval: str = "1s",
+        job: str = "netvol",
+        rules: Sequence[Path] = (),
+        data: Path | None = None,
+    ) -> None:
+        """With `data`, blocks that promtool made, it also has that history."""
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
+            "rule_files": [str(path) for path in rules],
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
         }
+        self._data = data or self._folder / "data"
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
@@ -46,6 +57,18 @@ class PrometheusServer:
         """All values of all series of a range query."""
         result = self._ask("query_range", query=expression, start=start, end=end, step=step)["result"]
         return [float(value) for series in result for _, value in series["values"]]
+
+    def matrix(self, expression: str, start: float, end: float, step: float = 1) -> list[dict[str, Any]]:
+        """The series of a range query."""
+        result: list[dict[str, Any]] = self._ask("query_range", query=expression, start=start, end=end, step=step)[
+            "result"
+        ]
+        return result
+
+    def label_values(self, selector: str, label: str) -> list[str]:
+        """All values of a label in the series that a selector matches."""
+        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+        return found
 
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]
@@ -69,7 +92,7 @@ class PrometheusServer:
                 [
                     "prometheus",
                     f"--config.file={self._folder}/prometheus.yml",
-                    f"--storage.tsdb.path={self._folder}/data",
+                    f"--storage.tsdb.path={self._data}",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
                 ],
                 stdout=subprocess.DEVNULL,
