@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser import history
+from tests.harness import history
 from tests.harness.prometheus import PrometheusServer
 
 HERE = Path(__file__).parent
@@ -94,17 +94,6 @@ def serving(prometheus: PrometheusServer) -> Iterator[str]:
     server.shutdown()
 
 
-def made_up(scale: history.Scale, end: float, folder: Path) -> Path:
-    """A data folder of a Prometheus with the history in it."""
-    text, data = folder / "history.om", folder / "data"
-    with text.open("w") as out:
-        history.write(out, scale, end - WRITTEN_HOURS * 3600, end, STEP)
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    text.unlink()
-    return data
-
-
 def take(address: str, board: str, end: float, image: Path) -> list[str]:
     """A picture of a whole dashboard; gives what went wrong."""
     query = f"board={board}&from={end - SHOWN_HOURS * 3600:.0f}&to={end:.0f}&step={STEP}&width={WIDTH}"
@@ -135,7 +124,7 @@ def main() -> int:
     end = float(int(time.time()) // STEP * STEP - STEP)
     failed = False
     with tempfile.TemporaryDirectory(prefix="netvol-screenshots-") as folder:
-        data = made_up(scale, end, Path(folder))
+        data = history.make_blocks(Path(folder), scale, end - WRITTEN_HOURS * 3600, end, STEP)
         with PrometheusServer(data=data) as prometheus, serving(prometheus) as address:
             for board in BOARDS:
                 image = arguments.folder / f"{board}.png"

@@ -70,13 +70,17 @@ class PrometheusServer:
         found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
         return found
 
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules, with the expression of each."""
+        return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
+
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]
         return found
 
     def _ask(self, path: str, **parameters: Any) -> Any:
         address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _has_scraped(self) -> bool:

@@ -6,8 +6,10 @@ against the catalogue, so that the history can't tell what the exporter doesn't.
 
 import math
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TextIO
 
 from exporter.metrics.catalogue import CATALOGUE, Kind
@@ -75,6 +77,17 @@ class Writer:
             self.counter(f"{name}_bucket", rate * share, **labels, le=f"{bound:g}")
         self.counter(f"{name}_bucket", rate, **labels, le="+Inf")
         self.counter(f"{name}_count", rate, **labels)
+
+
+def make_blocks(folder: Path, scale: Scale, start: float, end: float, step: float) -> Path:
+    """A data folder for a Prometheus with the whole history in it."""
+    text, data = folder / "history.om", folder / "data"
+    with text.open("w") as out:
+        write(out, scale, start, end, step)
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    text.unlink()
+    return data
 
 
 def write(out: TextIO, scale: Scale, start: float, end: float, step: float) -> None:
