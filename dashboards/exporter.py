@@ -15,20 +15,27 @@ from dashboards.parts import (
     rows,
     with_panels,
 )
-from dashboards.promql import column, of_exporter, rate, series
+from dashboards.promql import column, highest, leaders, of_exporter, rate, series, top_exporters, total
 
 UID = "netvol-exporter"
 
 _UP = ((0, RED), (1, GREEN))
 _UP_TEXTS = {"0": "down", "1": "up"}
-_NAMES = "{{instance}}"
+_COLLECTOR = "job, instance, collector"
+_COLLECTOR_NAMES = "{{collector}} · {{instance}}"
 _ENGINE = f'label_replace({series("docker_engine_info")}, "engine", "$1", "version", "(.*)")'
+
+
+def _each(expression: str, ranking: str) -> Query:
+    """A curve for each exporter; the ten highest."""
+    return Query(top_exporters(expression, ranking), "{{instance}}")
 
 
 def dashboard() -> Dashboard:
     """Whether it works, then how fresh its values are, the engine, and its own needs."""
     success = series("netvol_exporter_collector_success")
     last = series("netvol_exporter_collector_last_success_timestamp_seconds")
+    duration = series("netvol_exporter_collector_duration_seconds")
     requests = rate("docker_engine_request_duration_seconds_bucket")
     return with_panels(
         board(
@@ -86,7 +93,7 @@ def dashboard() -> Dashboard:
             "Scrape duration",
             "How long Prometheus waits for the page.",
             "s",
-            Query(of_exporter(series("scrape_duration_seconds")), _NAMES),
+            _each(series("scrape_duration_seconds"), highest("scrape_duration_seconds")),
             width=8,
         ),
         graph(
@@ -94,7 +101,8 @@ def dashboard() -> Dashboard:
             "How long the last round of each collector took; the ten slowest.",
             "s",
             Query(
-                f"topk(10, {series('netvol_exporter_collector_duration_seconds')})", "{{collector}} · {{instance}}"
+                leaders(duration, _COLLECTOR, highest("netvol_exporter_collector_duration_seconds")),
+                _COLLECTOR_NAMES,
             ),
             width=8,
         ),
@@ -103,7 +111,10 @@ def dashboard() -> Dashboard:
             "Since when each collector has not succeeded; the ten oldest. Volumes are measured on a schedule of "
             "their own.",
             "s",
-            Query(f"topk(10, time() - {last})", "{{collector}} · {{instance}}"),
+            Query(
+                leaders(f"time() - {last}", _COLLECTOR, f"-last_over_time({last}[$__range] @ end())"),
+                _COLLECTOR_NAMES,
+            ),
             width=8,
         ),
         rows(
@@ -118,7 +129,7 @@ def dashboard() -> Dashboard:
             ),
             column(success, "collector"),
             column(f"{last} * 1000", "collector"),
-            column(series("netvol_exporter_collector_duration_seconds"), "collector"),
+            column(duration, "collector"),
             sort_by="Duration",
             width=12,
         ),
@@ -149,7 +160,7 @@ def dashboard() -> Dashboard:
             "What the exporter asks the engine for, by endpoint. With /proc as its source it is little.",
             "reqps",
             Query(
-                f"topk(10, sum by (endpoint) ({rate('docker_engine_request_duration_seconds_count')}))",
+                f"sum by (endpoint) ({rate('docker_engine_request_duration_seconds_count')})",
                 "{{endpoint}}",
             ),
             width=8,
@@ -159,7 +170,7 @@ def dashboard() -> Dashboard:
             "Within which time the engine gives 99 of 100 answers, by endpoint. A slow engine delays changes, not "
             "traffic.",
             "s",
-            Query(f"topk(10, histogram_quantile(0.99, sum by (endpoint, le) ({requests})))", "{{endpoint}}"),
+            Query(f"histogram_quantile(0.99, sum by (endpoint, le) ({requests}))", "{{endpoint}}"),
             width=8,
         ),
         graph(
@@ -169,8 +180,8 @@ def dashboard() -> Dashboard:
             "short",
             *(
                 Query(
-                    f"sum by (instance) (increase({series(name)}[$__rate_interval]))",
-                    f"{title} · {{{{instance}}}}",
+                    f"sum(increase({series(name)}[$__rate_interval]))",
+                    title,
                 )
                 for name, title in (
                     ("docker_engine_event_gaps_total", "event gaps"),
@@ -187,23 +198,23 @@ def dashboard() -> Dashboard:
             "Share of one processor that the exporter takes; its child processes that walk volumes come in "
             "addition.",
             "percentunit",
-            Query(of_exporter(rate("process_cpu_seconds_total")), _NAMES),
+            _each(rate("process_cpu_seconds_total"), total("process_cpu_seconds_total")),
             width=8,
         ),
         graph(
             "Memory",
             "Resident memory of the exporter.",
             "bytes",
-            Query(of_exporter(series("process_resident_memory_bytes")), _NAMES),
+            _each(series("process_resident_memory_bytes"), highest("process_resident_memory_bytes")),
             width=8,
         ),
         graph(
             "File descriptors",
             "Share of the file descriptors that it may open: one for each container's namespace, and more.",
             "percentunit",
-            Query(
-                of_exporter(f"{series('process_open_fds')} / {series('process_max_fds')}"),
-                _NAMES,
+            _each(
+                f"{series('process_open_fds')} / {series('process_max_fds')}",
+                f"{highest('process_open_fds')} / {highest('process_max_fds')}",
             ),
             width=8,
         ),
@@ -211,14 +222,14 @@ def dashboard() -> Dashboard:
             "Series",
             "Series on each exporter's page.",
             "short",
-            Query(series("netvol_exporter_series"), _NAMES),
+            _each(series("netvol_exporter_series"), highest("netvol_exporter_series")),
             width=8,
         ),
         graph(
             "Size of the page",
             "Before compression.",
             "bytes",
-            Query(series("netvol_exporter_page_bytes"), _NAMES),
+            _each(series("netvol_exporter_page_bytes"), highest("netvol_exporter_page_bytes")),
             width=8,
         ),
         graph(
@@ -226,7 +237,7 @@ def dashboard() -> Dashboard:
             "Answers to requests for the page by HTTP status; 503 means that more asked at a time than "
             "--web.max-requests allows.",
             "reqps",
-            Query(f"sum by (instance, code) ({rate('netvol_exporter_scrapes_total')})", "{{code}} · {{instance}}"),
+            Query(f"sum by (code) ({rate('netvol_exporter_scrapes_total')})", "{{code}}"),
             width=8,
         ),
     )

@@ -18,7 +18,19 @@ from dashboards.parts import (
     rows,
     with_panels,
 )
-from dashboards.promql import PROJECT, column, described, highest, rate, series, share, top, total
+from dashboards.promql import (
+    PROJECT,
+    column,
+    described,
+    highest,
+    leaders,
+    rate,
+    series,
+    share,
+    top,
+    total,
+    was_described,
+)
 
 UID = "netvol-networks"
 
@@ -60,8 +72,14 @@ def _both_total(what: str) -> str:
 
 
 def _round_trip(quantile: float) -> str:
-    buckets = rate("docker_network_tcp_rtt_seconds_bucket", _NETWORK)
-    return f"histogram_quantile({quantile}, sum by (instance, network, peer, le) ({buckets}))"
+    """The networks with the longest times, each with the peers on it and those outside."""
+    name = "docker_network_tcp_rtt_seconds_bucket"
+
+    def time(buckets: str) -> str:
+        return f"histogram_quantile({quantile}, sum by (job, instance, network, peer, le) ({buckets}))"
+
+    ranking = was_described(time(total(name, _NETWORK)), "network", PROJECT)
+    return leaders(time(rate(name, _NETWORK)), "job, instance, network, peer", ranking)
 
 
 def dashboard() -> Dashboard:
@@ -322,13 +340,13 @@ def dashboard() -> Dashboard:
             "The kernel's smoothed round-trip time of established connections, by whether the peer is on the same "
             "network or external. Needs --collector.rtt.",
             "s",
-            Query(f"topk(10, {_round_trip(0.5)})", "{{network}} to {{peer}} · {{instance}}"),
+            Query(_round_trip(0.5), "{{network}} to {{peer}} · {{instance}}"),
         ),
         graph(
             "Round-trip time: 95 %",
             "Nineteen of twenty values are below. Needs --collector.rtt.",
             "s",
-            Query(f"topk(10, {_round_trip(0.95)})", "{{network}} to {{peer}} · {{instance}}"),
+            Query(_round_trip(0.95), "{{network}} to {{peer}} · {{instance}}"),
         ),
         graph(
             "Retransmitted segments",

@@ -20,7 +20,19 @@ from dashboards.parts import (
     rows,
     with_panels,
 )
-from dashboards.promql import ALERTS, OWN_LIMIT, PROJECT, column, described, of_exporter, rate, series, top, total
+from dashboards.promql import (
+    ALERTS,
+    OWN_LIMIT,
+    PROJECT,
+    column,
+    described,
+    leaders,
+    of_exporter,
+    rate,
+    series,
+    top,
+    total,
+)
 
 UID = "netvol-overview"
 
@@ -192,7 +204,11 @@ def dashboard() -> Dashboard:
             "containers are left out.",
             "short",
             Query(
-                f"topk(10, sum by (type, action) (increase({events}[$__rate_interval]))) > 0",
+                leaders(
+                    f"sum by (type, action) (increase({events}[$__rate_interval])) > 0",
+                    "type, action",
+                    f"sum by (type, action) (increase({events}[$__range] @ end()))",
+                ),
                 "{{type}} {{action}}",
             ),
             stacked=True,

@@ -364,10 +364,11 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
         found.append(("custom.width", column.width))
     if column.steps:
         found.append(("thresholds", _thresholds(column.steps).build()))
-        found.append(("custom.cellOptions", {"type": "color-text"}))
     if column.bar:
         found.append(("custom.cellOptions", {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}))
         found += [("min", 0), ("max", 1)]
+    elif column.steps:
+        found.append(("custom.cellOptions", {"type": "color-text"}))
     if column.mappings:
         found.append(("mappings", _mappings(column.mappings)))
     if column.link:
@@ -380,9 +381,15 @@ def _data_link(title: str, url: str) -> dashboard.DashboardLink:
 
 
 def link_to(uid: str, **variables: str) -> str:
-    """The address of another dashboard with the chosen time, data source and hosts, and these variables set."""
-    kept = ["${__url_time_range}", "var-datasource=${datasource}", "${job:queryparam}", "${instance:queryparam}"]
-    return f"/d/{uid}?{'&'.join([*kept, *(f'var-{name}={value}' for name, value in variables.items())])}"
+    """The address of another dashboard with the chosen time, data source, hosts and projects, and these set."""
+    kept = ["job", "instance", *(["project"] if uid != "netvol-exporter" else [])]
+    parts = [
+        "${__url_time_range}",
+        "var-datasource=${datasource}",
+        *(f"${{{name}:queryparam}}" for name in kept if name not in variables),
+        *(f"var-{name}={value}" for name, value in variables.items()),
+    ]
+    return f"/d/{uid}?{'&'.join(parts)}"
 
 
 def with_panels(made: dashboard.Dashboard, *parts: Panel | str) -> dashboard.Dashboard:

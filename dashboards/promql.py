@@ -34,6 +34,11 @@ def highest(name: str, *matchers: str) -> str:
     return f"max_over_time({series(name, *matchers)}[$__range] @ end())"
 
 
+def lowest(name: str, *matchers: str) -> str:
+    """A gauge's lowest value in the whole time range; the same at each step."""
+    return f"min_over_time({series(name, *matchers)}[$__range] @ end())"
+
+
 def keep(expression: str, label: str, condition: str) -> str:
     """Only those series for whose host and object the condition has a series."""
     return f"{expression} and on (job, instance, {label}) {condition}"
@@ -44,18 +49,33 @@ def described(expression: str, kind: str, *matchers: str) -> str:
     return keep(expression, kind, series(f"docker_{kind}_info", *matchers))
 
 
-def top(expression: str, kind: str, ranking: str, *matchers: str) -> str:
+def leaders(expression: str, labels: str, ranking: str) -> str:
     """The same few series at each step: those that rank highest over the whole time range.
 
     A plain `topk` chooses anew at each step, and a graph of it shows everything that was ever among the highest.
     """
-    info = f"last_over_time({series(f'docker_{kind}_info', *matchers)}[$__range] @ end())"
-    return keep(f"({expression})", kind, f"topk({TOP}, {keep(ranking, kind, info)})")
+    return f"({expression}) and on ({labels}) topk({TOP}, {ranking})"
+
+
+def top(expression: str, kind: str, ranking: str, *matchers: str) -> str:
+    """The leaders among networks, containers or volumes that their `_info` described so within the time range."""
+    return leaders(expression, f"job, instance, {kind}", was_described(ranking, kind, *matchers))
+
+
+def was_described(expression: str, kind: str, *matchers: str) -> str:
+    """Likewise of what its `_info` described so at any time within the time range."""
+    return keep(expression, kind, f"last_over_time({series(f'docker_{kind}_info', *matchers)}[$__range] @ end())")
 
 
 def of_exporter(expression: str) -> str:
     """Only the exporters' own series, where other jobs have the family too; also of one that went down today."""
     return f"{expression} and on (job, instance) last_over_time({series('netvol_exporter_build_info')}[1d])"
+
+
+def top_exporters(expression: str, ranking: str) -> str:
+    """The leaders among the exporters."""
+    known = f"last_over_time({series('netvol_exporter_build_info')}[$__range] @ end())"
+    return leaders(expression, "job, instance", f"{ranking} and on (job, instance) {known}")
 
 
 def share(part: str, whole: str) -> str:

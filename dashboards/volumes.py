@@ -19,12 +19,13 @@ from dashboards.parts import (
     rows,
     with_panels,
 )
-from dashboards.promql import OWN_LIMIT, PROJECT, column, described, highest, series, top
+from dashboards.promql import OWN_LIMIT, PROJECT, column, described, highest, leaders, lowest, series, top
 
 UID = "netvol-volumes"
 
 _VOLUME = 'volume=~"$volume"'
 _NAMES = "{{volume}} · {{instance}}"
+_FILESYSTEM = "job, instance, filesystem, device"
 _FILESYSTEM_NAMES = "{{filesystem}} · {{instance}}"
 _DAY = 24 * 3600
 _TIME_LEFT = ((0, RED), (_DAY, ORANGE), (4 * _DAY, "green"))
@@ -62,7 +63,10 @@ def dashboard() -> Dashboard:
     filesystem_fill = f"1 - {filesystem_available} / {filesystem_size}"
     filesystem_inode_fill = f"1 - {series('docker_filesystem_inodes_free')} / {series('docker_filesystem_inodes')}"
     growth = f"deriv({used}[1h]) * {_DAY}"
-    age = f"time() - {_of_volume('docker_volume_measured_timestamp_seconds')}"
+    measured = _of_volume("docker_volume_measured_timestamp_seconds")
+    age = f"time() - {measured}"
+    duration = _of_volume("docker_volume_measurement_duration_seconds")
+    errors = _of_volume("docker_volume_measurement_errors_total")
     dangling = series("docker_volume_dangling_bytes")
     users = f"sum by (job, instance, volume) ({_of_volume('docker_volume_containers')}) == 0"
     return with_panels(
@@ -159,8 +163,8 @@ def dashboard() -> Dashboard:
                 top(
                     fill,
                     "volume",
-                    f"1 - min_over_time({available}[$__range] @ end()) / "
-                    f"max_over_time({capacity}[$__range] @ end())",
+                    f"1 - {lowest('docker_volume_available_bytes', _VOLUME)}"
+                    f" / {highest('docker_volume_capacity_bytes', _VOLUME)}",
                     OWN_LIMIT,
                     PROJECT,
                 ),
@@ -173,7 +177,15 @@ def dashboard() -> Dashboard:
             "File systems over time",
             "How full the file systems that hold volumes are.",
             "percentunit",
-            Query(f"topk(10, {filesystem_fill})", _FILESYSTEM_NAMES),
+            Query(
+                leaders(
+                    filesystem_fill,
+                    _FILESYSTEM,
+                    f"1 - {lowest('docker_filesystem_available_bytes')}"
+                    f" / {highest('docker_filesystem_size_bytes')}",
+                ),
+                _FILESYSTEM_NAMES,
+            ),
             steps=FILESYSTEM_FILL,
             limit=1,
         ),
@@ -188,14 +200,23 @@ def dashboard() -> Dashboard:
             "Growth per day",
             "How much the ten fastest volumes would grow in a day, at the growth of the last hour.",
             "bytes",
-            Query(f"topk(10, {_chosen(growth)}) > 0", _NAMES),
+            Query(top(f"{growth} > 0", "volume", f"deriv({used}[$__range] @ end())", PROJECT), _NAMES),
         ),
         graph(
             "Inodes of volumes",
             "Share of the inodes that are taken, of the ten volumes with the fewest left. A volume without inodes "
             "is full, however many bytes are free.",
             "percentunit",
-            Query(f"topk(10, {_chosen(inode_fill)})", _NAMES),
+            Query(
+                top(
+                    inode_fill,
+                    "volume",
+                    f"1 - {lowest('docker_volume_inodes_free', _VOLUME)}"
+                    f" / {highest('docker_volume_inodes', _VOLUME)}",
+                    PROJECT,
+                ),
+                _NAMES,
+            ),
             steps=VOLUME_FILL,
             limit=1,
         ),
@@ -203,7 +224,14 @@ def dashboard() -> Dashboard:
             "Inodes of file systems",
             "Share of the inodes of the file systems that hold volumes.",
             "percentunit",
-            Query(f"topk(10, {filesystem_inode_fill})", _FILESYSTEM_NAMES),
+            Query(
+                leaders(
+                    filesystem_inode_fill,
+                    _FILESYSTEM,
+                    f"1 - {lowest('docker_filesystem_inodes_free')} / {highest('docker_filesystem_inodes')}",
+                ),
+                _FILESYSTEM_NAMES,
+            ),
             steps=FILESYSTEM_FILL,
             limit=1,
         ),
@@ -236,7 +264,7 @@ def dashboard() -> Dashboard:
             column(_chosen(fill), "volume"),
             f"sum by (instance, volume) ({_chosen(_of_volume('docker_volume_containers'))})",
             column(_with_own_limit(left), "volume"),
-            column(_chosen(f"{_of_volume('docker_volume_measured_timestamp_seconds')} * 1000"), "volume"),
+            column(_chosen(f"{measured} * 1000"), "volume"),
             column(_chosen(_of_volume("docker_volume_encrypted")), "volume"),
             sort_by="Holds",
             height=11,
@@ -278,12 +306,12 @@ def dashboard() -> Dashboard:
             "Bytes in volumes that no container uses: what removing them would free.",
             "bytes",
             Query(
-                f"sum by (instance) ({series('docker_volume_dangling_bytes', anonymous='true')})",
-                "anonymous · {{instance}}",
+                f"sum({series('docker_volume_dangling_bytes', anonymous='true')})",
+                "anonymous",
             ),
             Query(
-                f"sum by (instance) ({series('docker_volume_dangling_bytes', anonymous='false')})",
-                "named · {{instance}}",
+                f"sum({series('docker_volume_dangling_bytes', anonymous='false')})",
+                "named",
             ),
             stacked=True,
         ),
@@ -292,12 +320,12 @@ def dashboard() -> Dashboard:
             "Volumes that no container uses.",
             "short",
             Query(
-                f"sum by (instance) ({series('docker_volume_dangling', anonymous='true')})",
-                "anonymous · {{instance}}",
+                f"sum({series('docker_volume_dangling', anonymous='true')})",
+                "anonymous",
             ),
             Query(
-                f"sum by (instance) ({series('docker_volume_dangling', anonymous='false')})",
-                "named · {{instance}}",
+                f"sum({series('docker_volume_dangling', anonymous='false')})",
+                "named",
             ),
             stacked=True,
             decimals=0,
@@ -308,7 +336,7 @@ def dashboard() -> Dashboard:
             "Since when usage was not measured, of the ten volumes where it is longest. An alert looks at "
             "three hours.",
             "dtdurations",
-            Query(f"topk(10, {_chosen(age)})", _NAMES),
+            Query(top(age, "volume", f"-last_over_time({measured}[$__range] @ end())", PROJECT), _NAMES),
             steps=((3 * 3600, ORANGE),),
             width=8,
         ),
@@ -317,7 +345,10 @@ def dashboard() -> Dashboard:
             "How long the last measurement took, of the ten slowest volumes. Quotas and file systems take no "
             "time; walks take as long as there are files.",
             "s",
-            Query(f"topk(10, {_chosen(_of_volume('docker_volume_measurement_duration_seconds'))})", _NAMES),
+            Query(
+                top(duration, "volume", highest("docker_volume_measurement_duration_seconds", _VOLUME), PROJECT),
+                _NAMES,
+            ),
             width=8,
         ),
         graph(
@@ -325,8 +356,11 @@ def dashboard() -> Dashboard:
             "Measurements of a volume that failed, by reason. docs/volumes.md says what each means.",
             "short",
             Query(
-                "topk(10, sum by (instance, volume, reason) "
-                f"(increase({_of_volume('docker_volume_measurement_errors_total')}[$__rate_interval])))",
+                leaders(
+                    f"sum by (instance, volume, reason) (increase({errors}[$__rate_interval]))",
+                    "instance, volume, reason",
+                    f"sum by (instance, volume, reason) (increase({errors}[$__range] @ end()))",
+                ),
                 "{{volume}} {{reason}} · {{instance}}",
             ),
             width=8,

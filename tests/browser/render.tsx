@@ -56,7 +56,7 @@ function filled(text: string, board: Json): string {
   for (const variable of board.templating.list) {
     values[variable.name] = variable.allValue;
   }
-  return text.replace(/\$(\w+)/g, (_, name) => values[name]);
+  return text.replace(/\$(\w+)/g, (whole, name) => values[name] ?? whole);
 }
 
 async function ask(board: Json, target: Json): Promise<Json[]> {

@@ -79,12 +79,12 @@ class Dashboard:
         self._chosen[name] = values
 
     def filled(self, text: str, builtin: Mapping[str, str]) -> str:
-        """A query without variables."""
+        """A query without variables; what is none, such as the `$1` of `label_replace`, stays."""
         values = dict(builtin)
         for variable in self.variables:
             chosen = self._chosen.get(variable["name"], ALL)
             values[variable["name"]] = variable["allValue"] if chosen == ALL else _alternatives(chosen)
-        return re.sub(r"\$(\w+)", lambda found: values[found[1]], text)
+        return re.sub(r"\$(\w+)", lambda found: values.get(found[1], found[0]), text)
 
     def options(self, variable: Json, prometheus: PrometheusServer) -> list[str]:
         """What a variable can be chosen from."""

@@ -145,7 +145,8 @@ def test_every_query_of_every_dashboard_has_data_and_heeds_what_is_chosen(scene:
             board.choose(name, values)
         with_choice = ask(board, scene)
         for asked, series in with_choice.items():
-            for one in series:
+            # Alerts are marked on all dashboards of the host that they are about.
+            for one in series if "ALERTS" not in asked.expression else []:
                 strangers = {k: v for k, v in one["metric"].items() if k in chosen and v not in chosen[k]}
                 assert not strangers, asked
         print(
