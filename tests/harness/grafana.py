@@ -103,5 +103,5 @@ class Dashboard:
 
 def _alternatives(chosen: str | Sequence[str]) -> str:
     values = [chosen] if isinstance(chosen, str) else chosen
-    escaped = [re.sub(r"[\\^$*+?.()|\[\]{}]", r"\\\\\g<0>", value) for value in values]
+    escaped = [re.sub(r"[\^$*+?.()|\[\]{}]", r"\\\\\g<0>", value) for value in values]
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
