@@ -3,9 +3,9 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards.parts import (
-    ORANGE,
     POOL_FILL,
     RETRANSMITTED,
+    WARN,
     Column,
     Query,
     bars,
@@ -64,6 +64,11 @@ def _both(what: str, of: str) -> str:
     return (
         f"{rate(f'docker_network_receive_{what}_total', of)} + {rate(f'docker_network_transmit_{what}_total', of)}"
     )
+
+
+def _per_minute(expression: str) -> str:
+    """What is so rare that nobody thinks of it per second."""
+    return f"({expression}) * 60"
 
 
 def _both_total(what: str) -> str:
@@ -129,10 +134,10 @@ def dashboard() -> Dashboard:
         ),
         number(
             "Errors and drops",
-            "Packets in error or dropped at the containers' interfaces of the chosen networks, per second.",
-            "pps",
-            f"{_sum(_both('errors', _NETWORK))} + {_sum(_both('packets_dropped', _NETWORK))}",
-            ((0.01, ORANGE),),
+            "Packets in error or dropped at the containers' interfaces of the chosen networks, per minute.",
+            "cpm",
+            f"({_sum(_both('errors', _NETWORK))} + {_sum(_both('packets_dropped', _NETWORK))}) * 60",
+            WARN,
         ),
         number(
             "Retransmitted",
@@ -208,12 +213,20 @@ def dashboard() -> Dashboard:
         ),
         graph(
             "Errors and drops",
-            "Packets in error or dropped, both directions, of the ten networks with most of them. Drops are "
-            "often a receiver that does not keep up.",
-            "pps",
-            Query(top(_both("errors", _NETWORK), "network", _both_total("errors"), PROJECT), f"{_NAMES} errors"),
+            "Packets in error or dropped per minute, both directions, of the ten networks with most of them. "
+            "Drops are often a receiver that does not keep up.",
+            "cpm",
             Query(
-                top(_both("packets_dropped", _NETWORK), "network", _both_total("packets_dropped"), PROJECT),
+                top(_per_minute(_both("errors", _NETWORK)), "network", _both_total("errors"), PROJECT),
+                f"{_NAMES} errors",
+            ),
+            Query(
+                top(
+                    _per_minute(_both("packets_dropped", _NETWORK)),
+                    "network",
+                    _both_total("packets_dropped"),
+                    PROJECT,
+                ),
                 f"{_NAMES} drops",
             ),
         ),
@@ -358,11 +371,11 @@ def dashboard() -> Dashboard:
         ),
         graph(
             "Listen queue overflows",
-            "Connections that were dropped because the queue of a listening socket was full: the server does not "
-            "accept as fast as clients come.",
-            "cps",
+            "Connections per minute that were dropped because the queue of a listening socket was full: the "
+            "server does not accept as fast as clients come.",
+            "cpm",
             Query(
-                top(rate(overflows, _CONTAINER), "container", total(overflows, _CONTAINER), PROJECT),
+                top(_per_minute(rate(overflows, _CONTAINER)), "container", total(overflows, _CONTAINER), PROJECT),
                 _CONTAINER_NAMES,
             ),
         ),

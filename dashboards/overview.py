@@ -108,7 +108,7 @@ def dashboard() -> Dashboard:
             width=3,
         ),
         number(
-            "Containers in trouble",
+            "In trouble",
             "Containers that are unhealthy, restarting or dead.",
             "none",
             f"count({restarting} or {unhealthy}) or vector(0)",

@@ -16,6 +16,9 @@ DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel
 Steps = Sequence[tuple[float, str]]
 
+MIDDLE = 12
+"""The width from which on there is room for a legend beside the curves."""
+
 GREEN, BLUE, ORANGE, RED = "green", "blue", "orange", "red"
 # The alerts' colours: orange is a warning, red is critical.
 BAD: Steps = ((1, RED),)
@@ -198,7 +201,7 @@ def graph(  # noqa: PLR0913 - the columns of a table, not the knobs of a functio
         .span(width)
         .height(9)
         .line_width(1)
-        .fill_opacity(60 if bars or stacked else 8)
+        .fill_opacity(60 if bars or stacked else 0)
         .show_points(options.VisibilityMode.NEVER)
         .span_nulls(False)
         .draw_style(options.GraphDrawStyle.BARS if bars else options.GraphDrawStyle.LINE)
@@ -216,7 +219,7 @@ def graph(  # noqa: PLR0913 - the columns of a table, not the knobs of a functio
             common.VizLegendOptions()
             .show_legend(True)
             .display_mode(options.LegendDisplayMode.TABLE)
-            .placement(options.LegendPlacement.BOTTOM)
+            .placement(options.LegendPlacement.RIGHT if width >= MIDDLE else options.LegendPlacement.BOTTOM)
             .calcs(["lastNotNull", "max"])
             .sort_by("Last *")
             .sort_desc(True)
@@ -296,6 +299,10 @@ def bars(  # noqa: PLR0913 - likewise
         .orientation(options.VizOrientation.HORIZONTAL)
         .value_mode(options.BarGaugeValueMode.COLOR)
         .show_unfilled(True)
+        .sizing(options.BarGaugeSizing.MANUAL)
+        .min_viz_height(16)
+        .max_viz_height(32)
+        .text(common.VizTextDisplayOptions().title_size(13).value_size(15))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))

@@ -103,8 +103,8 @@ def dashboard() -> Dashboard:
         ),
         number("Volumes hold", "Bytes in the chosen volumes.", "bytes", f"sum({_chosen(used)})"),
         number(
-            "Removing dangling volumes frees",
-            "Bytes in volumes that no container uses, named and anonymous.",
+            "Dangling volumes hold",
+            "Bytes in volumes that no container uses, named and anonymous: what removing them would free.",
             "bytes",
             f"sum({dangling})",
         ),
@@ -316,7 +316,7 @@ def dashboard() -> Dashboard:
             stacked=True,
         ),
         graph(
-            "Dangling volumes, number",
+            "Number of dangling volumes",
             "Volumes that no container uses.",
             "short",
             Query(

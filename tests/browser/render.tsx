@@ -7,12 +7,10 @@ import {
   createTheme,
   DataFrame,
   dateTime,
-  Field,
   FieldType,
   getDisplayProcessor,
   getFieldDisplayName,
   getFieldDisplayValues,
-  rangeUtil,
   standardTransformers,
   standardTransformersRegistry,
   ThemeContext,
@@ -21,7 +19,7 @@ import {
   VizOrientation,
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
-import { BarGauge, BigValue, GlobalStyles, PanelChrome, PanelContextProvider, Table, TimeSeries, VizRepeater } from '@grafana/ui';
+import { BarGauge, BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
 import { useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { lastValueFrom } from 'rxjs';
@@ -35,11 +33,13 @@ const step = Number(page.get('step'));
 const width = Number(page.get('width'));
 const range: TimeRange = { from: dateTime(from * 1000), to: dateTime(to * 1000), raw: { from: 'now-6h', to: 'now' } };
 
+// `joinByField` is there under an older name too.
+const transformers = new Map(Object.values(standardTransformers).map((info) => [info.id as string, info]));
 standardTransformersRegistry.setInit(() =>
-  Object.values(standardTransformers).map((info) => ({
-    id: info.id,
+  [...transformers].map(([id, info]) => ({
+    id,
     name: info.name,
-    transformation: () => Promise.resolve(info),
+    transformation: () => Promise.resolve(info as Json),
     editor: () => null,
     imageDark: '',
     imageLight: '',
@@ -193,7 +193,7 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
     case 'bargauge':
       return (
         <VizRepeater source={rows} getValues={() => displays(rows, panel)} width={w} height={h} renderCounter={0}
-          orientation={VizOrientation.Horizontal} minVizHeight={16} maxVizHeight={300} itemSpacing={8}
+          orientation={VizOrientation.Horizontal} minVizHeight={panel.options.minVizHeight} maxVizHeight={panel.options.maxVizHeight} itemSpacing={8}
           getAlignmentFactors={(values: Json[]) => ({
             title: values.map((one) => one.display.title ?? '').reduce((a, b) => (b.length > a.length ? b : a), ''),
             text: values.map((one) => one.display.text).reduce((a, b) => (b.length > a.length ? b : a), ''),
@@ -201,7 +201,7 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
           renderValue={({ value, width, height, orientation, alignmentFactors }: Json) => (
             <BarGauge value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex)}
               width={width} height={height} orientation={orientation} theme={theme} displayMode={panel.options.displayMode}
-              showUnfilled={panel.options.showUnfilled} valueDisplayMode={panel.options.valueMode} alignmentFactors={alignmentFactors} />
+              text={panel.options.text} showUnfilled={panel.options.showUnfilled} valueDisplayMode={panel.options.valueMode} alignmentFactors={alignmentFactors} />
           )}
         />
       );
@@ -215,6 +215,9 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
 function Panel({ board, panel, done }: { board: Json; panel: Json; done: (error?: string) => void }) {
   const [frames, setFrames] = useState<DataFrame[]>();
   useEffect(() => {
+    if (panel.type === 'row') {
+      return;
+    }
     load(board, panel).then(setFrames, (error) => done(`${panel.title}: ${error}`));
   }, []);
   useEffect(() => {

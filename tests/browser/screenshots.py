@@ -47,8 +47,8 @@ def bundle() -> None:
     production = '--define:process.env.NODE_ENV="production"'
     subprocess.run(["npx", "esbuild", "render.tsx", *options, *loaders, production], cwd=BUILD, check=True)
     (BUILD / "index.html").write_text(
-        '<!doctype html><meta charset="utf-8"><body style="margin:0"><div id="root"></div>'
-        '<script src="/render.js"></script>'
+        '<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="/render.css">'
+        '<body style="margin:0"><div id="root"></div><script src="/render.js"></script>'
     )
 
 

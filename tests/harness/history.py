@@ -9,6 +9,7 @@ import random
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -70,11 +71,15 @@ class Writer:
         self.gauge(name, grown, **labels)
 
     def histogram(self, name: str, rate: float, median: float, **labels: str) -> None:
-        """A histogram of values that are spread evenly around a median on a logarithmic scale."""
+        """A histogram of values that are spread around a median, which comes and goes within hours."""
         assert set(labels) == _HISTOGRAMS[name]
+
+        def share(bound: float, since: float) -> float:
+            here = median * (1 + 0.4 * math.sin(since / 4000 + median * 1e5))
+            return rate / (1 + (here / bound) ** 3)
+
         for bound in _BUCKETS:
-            share = 1 / (1 + math.exp(-3 * math.log(bound / median)))
-            self.counter(f"{name}_bucket", rate * share, **labels, le=f"{bound:g}")
+            self.counter(f"{name}_bucket", partial(share, bound), **labels, le=f"{bound:g}")
         self.counter(f"{name}_bucket", rate, **labels, le="+Inf")
         self.counter(f"{name}_count", rate, **labels)
 

@@ -54,7 +54,7 @@ UNITS = {
     "bytes",
     "s",
     "pps",
-    "cps",
+    "cpm",
     "reqps",
     "dtdurations",
     "dateTimeFromNow",
