@@ -20,7 +20,8 @@ import {
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
 import { BarGauge, BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
-import { useEffect, useState } from 'react';
+import { TableNG } from '@grafana/ui/unstable';
+import { Component, ReactNode, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { lastValueFrom } from 'rxjs';
 
@@ -174,6 +175,40 @@ function displays(frames: DataFrame[], panel: Json) {
   });
 }
 
+// What it should draw, or the next best, and a note of it.
+class Either extends Component<{ title: string; then: ReactNode; children: ReactNode }, { failed: boolean }> {
+  state = { failed: false };
+  static getDerivedStateFromError() {
+    return { failed: true };
+  }
+  componentDidCatch(error: Error) {
+    (window as Json).notes.push(`${this.props.title}: ${error.stack?.slice(0, 600)}`);
+  }
+  render() {
+    return this.state.failed ? this.props.then : this.props.children;
+  }
+}
+
+function PlainTable({ frame }: { frame: DataFrame }) {
+  return (
+    <table style={{ width: '100%', fontSize: 13 }}>
+      <thead>
+        <tr>{frame.fields.map((field) => <th key={field.name}>{getFieldDisplayName(field, frame)}</th>)}</tr>
+      </thead>
+      <tbody>
+        {Array.from({ length: frame.length }, (_, row) => (
+          <tr key={row}>
+            {frame.fields.map((field) => {
+              const value = field.display!(field.values[row]);
+              return <td key={field.name} style={{ color: value.color }}>{`${value.prefix ?? ''}${value.text}${value.suffix ?? ''}`}</td>;
+            })}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
 function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: number; h: number }) {
   const rows = frames.filter((frame) => frame.length > 0);
   if (rows.length === 0 && panel.type !== 'stat') {
@@ -206,7 +241,16 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
         />
       );
     case 'table':
-      return <Table data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight} />;
+      return (
+        <Either title={`${panel.title} TableNG`} then={
+          <Either title={`${panel.title} Table`} then={<PlainTable frame={rows[0]} />}>
+            <Table data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight} />
+          </Either>
+        }>
+          <TableNG data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
+            structureRev={1} frozenColumns={0} fieldConfig={panel.fieldConfig} />
+        </Either>
+      );
     default:
       throw new Error(`no component for ${panel.type}`);
   }
@@ -234,7 +278,15 @@ function Panel({ board, panel, done }: { board: Json; panel: Json; done: (error?
         <div style={{ fontSize: 16, fontWeight: 500, padding: '4px 4px' }}>⌄ {panel.title}</div>
       ) : (
         <PanelChrome title={panel.title} description={panel.description} width={pixels} height={height}>
-          {(w, h) => (frames ? <Inside panel={panel} frames={frames} w={w} h={h} /> : <></>)}
+          {(w, h) =>
+            frames ? (
+              <Either title={panel.title} then="cannot be drawn">
+                <Inside panel={panel} frames={frames} w={w} h={h} />
+              </Either>
+            ) : (
+              <></>
+            )
+          }
         </PanelChrome>
       )}
     </div>
@@ -262,6 +314,7 @@ function Dashboard({ board }: { board: Json }) {
 
 async function main() {
   (window as Json).errors = [];
+  (window as Json).notes = [];
   await initPluginTranslations('grafana');
   const board = await (await fetch(`/dashboards/${page.get('board')}.json`)).json();
   createRoot(document.getElementById('root')!).render(

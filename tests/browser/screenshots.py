@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Error, sync_playwright
 
 from tests.harness import history
 from tests.harness.prometheus import PrometheusServer
@@ -103,9 +103,12 @@ def take(address: str, board: str, end: float, image: Path) -> list[str]:
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{address}/?{query}")
-        page.wait_for_function("window.ready || window.errors?.length", timeout=60_000)
+        try:
+            page.wait_for_function("window.ready || window.errors?.length", timeout=30_000)
+        except Error as error:
+            errors.append(str(error))
         page.wait_for_timeout(1500)  # the curves are drawn in later frames, of which nothing tells the end
-        errors += page.evaluate("window.errors")
+        errors += page.evaluate("[...window.errors, ...window.notes]")
         page.locator("#root > div").screenshot(path=image)
         browser.close()
     return errors
