@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test vm lint bench bench-walk bench-queries chaos soak scale dashboards screenshots docs lock clean
+.PHONY: help run test vm lint bench bench-walk chaos soak scale dashboards screenshots docs lock clean
 
 PYTHON := .venv/bin/python
 
@@ -38,10 +38,6 @@ bench:  ## measure beside 300 real containers; other numbers with ARGS="--contai
 bench-walk:  ## measure walking volumes: a million files, 2,000 volumes
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/walk.py $(ARGS)
-
-bench-queries:  ## measure the dashboards' queries and the rules over a day of 400 containers
-	@scripts/setup.sh test
-	PYTHONPATH=. $(PYTHON) bench/queries.py $(ARGS)
 
 chaos:  ## inject faults into a real engine beside a running exporter; prints a table
 	@scripts/setup.sh test

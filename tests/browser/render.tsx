@@ -19,7 +19,7 @@ import {
   VizOrientation,
 } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
-import { BarGauge, BigValue, GlobalStyles, PanelChrome, Table, TimeSeries, VizRepeater } from '@grafana/ui';
+import { BarGauge, BigValue, GlobalStyles, PanelChrome, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import { Component, ReactNode, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
@@ -242,11 +242,7 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
       );
     case 'table':
       return (
-        <Either title={`${panel.title} TableNG`} then={
-          <Either title={`${panel.title} Table`} then={<PlainTable frame={rows[0]} />}>
-            <Table data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight} />
-          </Either>
-        }>
+        <Either title={panel.title} then={<PlainTable frame={rows[0]} />}>
           <TableNG data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
             structureRev={1} frozenColumns={0} fieldConfig={panel.fieldConfig} />
         </Either>

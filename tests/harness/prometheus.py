@@ -25,7 +25,7 @@ class PrometheusServer:
         *targets: str,
         interval: str = "1s",
         job: str = "netvol",
-        rules: Sequence[Path] = (),
+        rule_files: Sequence[Path] = (),
         data: Path | None = None,
     ) -> None:
         """With `data`, blocks that promtool made, it also has that history."""
@@ -35,7 +35,7 @@ class PrometheusServer:
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
-            "rule_files": [str(path) for path in rules],
+            "rule_files": list(map(str, rule_files)),
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
         }
         self._data = data or self._folder / "data"
@@ -69,10 +69,6 @@ class PrometheusServer:
         """All values of a label in the series that a selector matches."""
         found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
         return found
-
-    def rules(self) -> list[dict[str, Any]]:
-        """All rules, with the expression of each."""
-        return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engine
 Series = dict[str, Any]
 
 BOARDS = sorted((REPOSITORY / "dashboards/json").glob("*.json"))
-RULES = sorted((REPOSITORY / "deploy/prometheus/rules").rglob("*.yml"))
+RULES = sorted((REPOSITORY / "deploy/prometheus/rules").glob("*.yml"))
 
 CHOSEN = {
     "project": ["shop"],
@@ -105,7 +105,7 @@ def scene(engine: PrivateEngine, client: docker.DockerClient) -> Iterator[Scene]
     ]
     with ExitStack() as ends:
         exporter = ends.enter_context(ExporterProcess(*flags))
-        prometheus = ends.enter_context(PrometheusServer(exporter.url.removeprefix("http://"), rules=RULES))
+        prometheus = ends.enter_context(PrometheusServer(exporter.url.removeprefix("http://"), rule_files=RULES))
         start = time.time()
         address = make_networks(client)
         make_volumes(client)
