@@ -213,13 +213,9 @@ def dashboard() -> Dashboard:
         ),
         graph(
             "Errors and drops",
-            "Packets in error or dropped per minute, both directions, of the ten networks with most of them. "
-            "Drops are often a receiver that does not keep up.",
+            "Packets per minute that were dropped, both directions, on the ten networks with most of them, "
+            "and those in error on all. Drops are often a receiver that does not keep up.",
             "cpm",
-            Query(
-                top(_per_minute(_both("errors", _NETWORK)), "network", _both_total("errors"), PROJECT),
-                f"{_NAMES} errors",
-            ),
             Query(
                 top(
                     _per_minute(_both("packets_dropped", _NETWORK)),
@@ -227,8 +223,9 @@ def dashboard() -> Dashboard:
                     _both_total("packets_dropped"),
                     PROJECT,
                 ),
-                f"{_NAMES} drops",
+                f"drops on {_NAMES}",
             ),
+            Query(_per_minute(_sum(_both("errors", _NETWORK))), "errors on all"),
         ),
         graph(
             "Inside and across",

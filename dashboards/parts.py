@@ -21,6 +21,7 @@ MIDDLE = 12
 
 GREEN, BLUE, ORANGE, RED = "green", "blue", "orange", "red"
 # The alerts' colours: orange is a warning, red is critical.
+SEVERITIES = {"critical": RED, "warning": ORANGE, "info": BLUE}
 BAD: Steps = ((1, RED),)
 WARN: Steps = ((1, ORANGE),)
 VOLUME_FILL: Steps = ((0.85, ORANGE), (0.97, RED))
@@ -48,7 +49,8 @@ class Column:
     width: int = 0
     link: str = ""
     bar: bool = False
-    mappings: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    colors: dict[str, str] = field(default_factory=dict)
 
 
 # --- Dashboards --------------------------------------------------------------------------------------------
@@ -172,8 +174,11 @@ def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
     )
 
 
-def _mappings(texts: dict[str, str]) -> list[Any]:
-    results = {value: model.ValueMappingResult(text=text) for value, text in texts.items()}
+def _mappings(texts: dict[str, str], colors: dict[str, str]) -> list[Any]:
+    results = {
+        value: model.ValueMappingResult(text=texts.get(value, value), color=colors.get(value))
+        for value in (*texts, *colors)
+    }
     return [model.ValueMap(options=results)] if results else []
 
 
@@ -262,7 +267,7 @@ def number(  # noqa: PLR0913 - likewise
         .text_mode(options.BigValueTextMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps))
-        .mappings(_mappings(texts or {}))
+        .mappings(_mappings(texts or {}, {}))
     )
     if none:
         panel.no_value(none)
@@ -302,7 +307,6 @@ def bars(  # noqa: PLR0913 - likewise
         .sizing(options.BarGaugeSizing.MANUAL)
         .min_viz_height(16)
         .max_viz_height(32)
-        .text(common.VizTextDisplayOptions().title_size(13).value_size(15))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
@@ -374,10 +378,10 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
     if column.bar:
         found.append(("custom.cellOptions", {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}))
         found += [("min", 0), ("max", 1)]
-    elif column.steps:
+    elif column.steps or column.colors:
         found.append(("custom.cellOptions", {"type": "color-text"}))
-    if column.mappings:
-        found.append(("mappings", _mappings(column.mappings)))
+    if column.texts or column.colors:
+        found.append(("mappings", _mappings(column.texts, column.colors)))
     if column.link:
         found.append(("links", [_data_link(column.title, column.link).build()]))
     return [model.DynamicConfigValue(id_val=name, value=value) for name, value in found]

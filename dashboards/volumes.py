@@ -144,9 +144,9 @@ def dashboard() -> Dashboard:
             "that fast.",
             (
                 Column("volume", "Volume", link=link_to(UID, volume="${__value.raw}")),
-                Column("instance", "Instance"),
-                Column("Value #A", "Full in", "dtdurations", steps=_TIME_LEFT),
-                Column("Value #B", "Free", "bytes"),
+                Column("instance", "Instance", width=140),
+                Column("Value #A", "Full in", "dtdurations", steps=_TIME_LEFT, width=90),
+                Column("Value #B", "Free", "bytes", width=90),
             ),
             column(f"({_with_own_limit(left)}) < {_SOON}", "volume"),
             column(f"{_with_own_limit(available)} and ({left}) < {_SOON}", "volume"),
@@ -253,7 +253,7 @@ def dashboard() -> Dashboard:
                 Column("Value #E", "Containers", width=100),
                 Column("Value #F", "Full in", "dtdurations", steps=_TIME_LEFT),
                 Column("Value #G", "Measured", "dateTimeFromNow"),
-                Column("Value #H", "Encrypted", mappings={"0": "no", "1": "yes"}, width=100),
+                Column("Value #H", "Encrypted", texts={"0": "no", "1": "yes"}, width=100),
             ),
             column(
                 series("docker_volume_info", _VOLUME, PROJECT),

@@ -243,8 +243,8 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
     case 'table':
       return (
         <Either title={panel.title} then={<PlainTable frame={rows[0]} />}>
-          <TableNG data={rows[0]} width={w} height={h} initialSortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
-            structureRev={1} frozenColumns={0} fieldConfig={panel.fieldConfig} />
+          <TableNG data={rows[0]} width={w} height={h} sortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
+            enableVirtualization={false} fieldConfig={panel.fieldConfig} />
         </Either>
       );
     default:

@@ -27,9 +27,9 @@ REPOSITORY = HERE.parents[1]
 BUILD = REPOSITORY / ".build/browser"
 IMAGES = REPOSITORY / "docs/images"
 BOARDS = ("netvol-overview", "netvol-networks", "netvol-volumes", "netvol-exporter")
-WIDTH = 1600
+WIDTH = 1440
 STEP = 60
-SHOWN_HOURS, WRITTEN_HOURS = 6, 13
+SHOWN_HOURS = 6
 
 
 def bundle() -> None:
@@ -96,7 +96,7 @@ def serving(prometheus: PrometheusServer) -> Iterator[str]:
 
 def take(address: str, board: str, end: float, image: Path) -> list[str]:
     """A picture of a whole dashboard; gives what went wrong."""
-    query = f"board={board}&from={end - SHOWN_HOURS * 3600:.0f}&to={end:.0f}&step={STEP}&width={WIDTH}"
+    query = f"board={board}&from={end - SHOWN_HOURS * 3600:.0f}&to={end:.0f}&step={2 * STEP}&width={WIDTH}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
@@ -107,7 +107,9 @@ def take(address: str, board: str, end: float, image: Path) -> list[str]:
             page.wait_for_function("window.ready || window.errors?.length", timeout=30_000)
         except Error as error:
             errors.append(str(error))
-        page.wait_for_timeout(1500)  # the curves are drawn in later frames, of which nothing tells the end
+        # Tables draw what is in sight, so all must be.
+        page.set_viewport_size({"width": WIDTH, "height": page.evaluate("document.body.scrollHeight")})
+        page.wait_for_timeout(2500)  # the curves are drawn in later frames, of which nothing tells the end
         errors += page.evaluate("[...window.errors, ...window.notes]")
         page.locator("#root > div").screenshot(path=image)
         browser.close()
@@ -120,6 +122,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=IMAGES)
     parser.add_argument("--projects", type=int, default=history.Scale.projects, help="networks on each host")
     parser.add_argument("--hosts", type=int, default=history.Scale.hosts)
+    parser.add_argument("--hours", type=int, default=13, help="of history; six are shown, and look six back")
     arguments = parser.parse_args()
     scale = history.Scale(hosts=arguments.hosts, projects=arguments.projects)
     bundle()
@@ -127,7 +130,7 @@ def main() -> int:
     end = float(int(time.time()) // STEP * STEP - STEP)
     failed = False
     with tempfile.TemporaryDirectory(prefix="netvol-screenshots-") as folder:
-        data = history.make_blocks(Path(folder), scale, end - WRITTEN_HOURS * 3600, end, STEP)
+        data = history.make_blocks(Path(folder), scale, end - arguments.hours * 3600, end, STEP)
         with PrometheusServer(data=data) as prometheus, serving(prometheus) as address:
             for board in BOARDS:
                 image = arguments.folder / f"{board}.png"

@@ -120,7 +120,7 @@ def busy(chance: random.Random, base: float, *, burst: float = 1) -> Curve:
         if chance.random() < 0.004:
             until = since + chance.uniform(120, 900)
         wave = 1 + 0.45 * math.sin(phase + 2 * math.pi * since / period)
-        return base * wave * chance.lognormvariate(0, 0.12) * (burst if since < until else 1)
+        return base * wave * chance.lognormvariate(0, 0.06) * (burst if since < until else 1)
 
     return rate
 
@@ -137,12 +137,12 @@ def _write_host(host: Writer, scale: Scale, chance: random.Random) -> None:
     host.gauge("docker_engine_networks", scale.projects + 1, driver="bridge")
     host.gauge("docker_engine_volumes", scale.projects * scale.volumes, driver="local")
     host.gauge("docker_engine_event_stream_connected", 1)
-    for action, daily in (("start", 60), ("die", 50), ("health_status", 900), ("oom", 4), ("create", 50)):
+    for action, daily in (("start", 240), ("die", 230), ("health_status", 20), ("oom", 9), ("create", 220)):
         host.counter(
             "docker_engine_events_total", busy(chance, daily / 86400, burst=9), type="container", action=action
         )
     for action, kind in (("connect", "network"), ("disconnect", "network"), ("mount", "volume")):
-        host.counter("docker_engine_events_total", busy(chance, 60 / 86400, burst=9), type=kind, action=action)
+        host.counter("docker_engine_events_total", busy(chance, 240 / 86400, burst=9), type=kind, action=action)
     for name in ("event_stream_reconnects", "event_gaps"):
         host.counter(f"docker_engine_{name}_total", 2 / 86400 if "stream" in name else 0)
     host.counter("docker_engine_inventory_drift_total", 0, kind="container")
