@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test vm lint bench bench-walk bench-sizing bench-rules chaos soak scale fuzz dashboards docs lock \
-	dist sbom audit clean
+.PHONY: help run test vm lint bench bench-walk bench-sizing bench-rules chaos soak scale fuzz dashboards screenshots \
+	docs lock dist sbom audit clean
 
 PYTHON := .venv/bin/python
 
@@ -34,6 +34,7 @@ lint:  ## check style, types, layers, rules and that generated files are current
 	PYTHONPATH=. $(PYTHON) scripts/generate_docs.py --check
 	.venv/bin/zizmor --quiet --offline .github
 	set -e; for file in deploy/prometheus/examples/*.yml; do promtool check config --syntax-only $$file >/dev/null; done
+	$(PYTHON) -m dashboards --check
 	@! grep -nE -- '--(extra-)?index-url|--find-links|https?://' requirements/*.txt || \
 		{ echo "a lock file names a registry" >&2; exit 1; }
 
@@ -64,12 +65,18 @@ scale:  ## measure beside a fake engine with 10,000 containers, 200 networks and
 fuzz:  ## fuzz every parser and writer, guided by coverage; ARGS="--seconds 120 net_dev routes"
 	@scripts/setup.sh fuzz
 	PYTHONPATH=. $(PYTHON) bench/fuzz.py $(ARGS)
+
 bench-sizing:  ## measure series per object, and their memory and disk in a real Prometheus
 	@scripts/setup.sh test
 	PYTHONPATH=. $(PYTHON) bench/sizing.py $(ARGS)
 
 dashboards:  ## make the dashboards' JSON
-	@echo "there are no dashboards yet" >&2; exit 1
+	@scripts/setup.sh dev
+	$(PYTHON) -m dashboards
+
+screenshots:  ## draw the dashboards for docs/images with Grafana's components (npm); ARGS="--projects 100"
+	@scripts/setup.sh screenshots
+	$(PYTHON) -m tests.browser.screenshots $(ARGS)
 
 docs:  ## make the reference pages in docs/ from the code
 	@scripts/setup.sh dev

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what a command needs: a virtual environment with the locked dependencies, and for the tests programs
-# from the distribution. Usage: setup.sh run|dev|lint|test|vm|fuzz
+# from the distribution. Usage: setup.sh run|dev|lint|test|screenshots|vm|fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=${1:?run, dev, lint, test, vm or fuzz}
+what=${1:?run, dev, lint, test, screenshots, vm or fuzz}
 
 lack() {
     echo "netvol-exporter: $1" >&2
@@ -83,11 +83,15 @@ case $what in
         ;;
     test)
         virtual_environment dev
-        programs dockerd:docker.io prometheus:prometheus promtool:prometheus amtool:prometheus-alertmanager chromium:chromium ip:iproute2 \
-            iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
+        programs dockerd:docker.io prometheus:prometheus promtool:prometheus amtool:prometheus-alertmanager \
+            chromium:chromium ip:iproute2 iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
             find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
             zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
+        ;;
+    screenshots)
+        virtual_environment dev
+        programs prometheus:prometheus promtool:prometheus chromium:chromium node:nodejs npm:npm pngquant:pngquant
         ;;
     vm)
         virtual_environment dev
@@ -98,5 +102,5 @@ case $what in
         virtual_environment dev
         virtual_environment fuzz
         ;;
-    *) lack "setup.sh run|dev|lint|test|vm|fuzz" ;;
+    *) lack "setup.sh run|dev|lint|test|screenshots|vm|fuzz" ;;
 esac

@@ -38,7 +38,8 @@ class PrometheusServer:
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
-        self._data = data or self._folder / "data"
+        self.data = data or self._folder / "data"
+        """The folder of its database."""
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
@@ -49,11 +50,6 @@ class PrometheusServer:
             },
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
-
-    @property
-    def data(self) -> Path:
-        """The folder of its database."""
-        return self._folder / "data"
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The result vector of an instant query."""
@@ -71,6 +67,18 @@ class PrometheusServer:
         """All values of all series of a range query."""
         result = self._ask("query_range", query=expression, start=start, end=end, step=step)["result"]
         return [float(value) for series in result for _, value in series["values"]]
+
+    def matrix(self, expression: str, start: float, end: float, step: float = 1) -> list[dict[str, Any]]:
+        """The series of a range query."""
+        result: list[dict[str, Any]] = self._ask("query_range", query=expression, start=start, end=end, step=step)[
+            "result"
+        ]
+        return result
+
+    def label_values(self, selector: str, label: str) -> list[str]:
+        """All values of a label in the series that a selector matches."""
+        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+        return found
 
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]
@@ -94,7 +102,7 @@ class PrometheusServer:
                 [
                     "prometheus",
                     f"--config.file={self._folder}/prometheus.yml",
-                    f"--storage.tsdb.path={self._data}",
+                    f"--storage.tsdb.path={self.data}",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
                     *self._flags,
                 ],
