@@ -272,6 +272,13 @@ class PathSettings(_Section):
     procfs: Path = Field(default=Path("/proc"), description="Where the host's /proc is.")
     rootfs: Path = Field(default=Path("/"), description="Where the host's / is.")
 
+    @field_validator("procfs", "rootfs")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise PydanticCustomError("path", "an absolute path")
+        return path
+
 
 class NetworkSettings(_Section):
     """Which networks are shown, and where traffic counters come from."""

@@ -89,6 +89,11 @@ def test_a_telemetry_path_without_slash_is_refused() -> None:
     assert "--web.telemetry-path" in usage_error("--web.telemetry-path=/-/ready")
 
 
+def test_a_relative_path_of_the_host_is_refused() -> None:
+    assert "--path.rootfs" in usage_error("--path.rootfs=host")
+    assert "allowed: an absolute path" in usage_error("--path.procfs=host/proc")
+
+
 def test_every_flag_has_a_help_text() -> None:
     assert len(flags()) >= 10
     for flag in flags().values():
