@@ -1,29 +1,40 @@
-"""Injects faults into the engine and the host beside a running exporter; prints a table. Run it with `make chaos`.
+"""Injects faults into the engine and what lies before it beside a running exporter. Run it with `make chaos`.
 
 Each fault begins with everything well. While it lasts and until all is well again the page is scraped twice a
-second. Columns: scrapes answered of all; the longest; seconds until docker_engine_up said 0 after the engine was
-away (- where it never was); seconds from the engine's return until the page was right again, which is told by a
-network that was made meanwhile; events of networks counted against those that were made; drift; resident memory
-and descriptors before and after; lines logged.
+second; where the engine itself is well, a network is made and another removed each second meanwhile. It prints a
+table and ends with 1 if a row breaks a promise. Columns:
+
+- scrapes answered of all, and the longest;
+- up 0: seconds until docker_engine_up said 0, where the engine is away (promised: within a poll of 5 s);
+- right: seconds from the engine's return until the page was right again, told by a network made then (within 5 s);
+- traffic: whether the counters of living containers went on meanwhile;
+- events of networks that were made, then lost and doubled in the page's count, and gaps that it told (promised:
+  nothing lost but where the engine itself forgot it, which it does when it restarts, and never doubled);
+- drift that a resync found (none);
+- resident memory in MB and descriptors, before and after; lines logged (one for each change of state).
 """
 
 import argparse
 import contextlib
+import functools
+import math
 import stat
-import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.harness import privatens
 from tests.harness.engine import PrivateEngine, clean_leftovers
 from tests.harness.exporter import ExporterProcess, Scrape
+from tests.harness.proxy import RecordingProxy
 from tests.harness.wait import eventually
 from tests.harness.workloads import remove_containers, run
 
 NOBODY = 65534
+POLL_SECONDS = 5.0
 
 
 @dataclass
@@ -60,9 +71,9 @@ class Watcher:
                 self.received.append(traffic(scrape))
             self._done.wait(0.5)
 
-    def down_after(self, since: float) -> str:
-        downs = [when - since for when, up in self.ups if up == 0 and when > since]
-        return f"{downs[0]:.1f}" if downs else "never"
+    def down_after(self, since: float) -> float:
+        """Seconds from a moment to the first page that said so; infinite if none did."""
+        return min((when - since for when, up in self.ups if up == 0 and when > since), default=math.inf)
 
 
 def traffic(scrape: Scrape) -> float:
@@ -74,10 +85,13 @@ class Bench:
 
     only = ""
     log = False
+    broken: ClassVar[list[str]] = []
 
     def __init__(self, *flags: str) -> None:
         self.engine = PrivateEngine(*flags)
+        self.proxy = RecordingProxy(self.engine.root / "proxy.sock", self.engine.socket)
         self.networks = 0
+        self.events = 0
 
     def __enter__(self) -> Self:
         self.engine.start()
@@ -106,11 +120,21 @@ class Bench:
         self.networks += 1
         with contextlib.closing(self.engine.client()) as client:
             client.networks.create(f"made{self.networks}")
-            for network in client.networks.list(names=[f"made{self.networks - 1}"]):
+            self.events += 1
+            for network in client.networks.list(names=[f"made{self.networks - 1}$"]):
                 network.remove()
+                self.events += 1
         return f"made{self.networks}"
 
-    def suffer(  # noqa: PLR0913 - the columns of a table
+    def last(self, seconds: float, *, is_engine_well: bool) -> None:
+        """Let time go by, with changes where the engine can be changed."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if is_engine_well:
+                self.change()
+            time.sleep(1)
+
+    def suffer(  # noqa: PLR0913 - what differs between faults
         self,
         name: str,
         begin: Callable[[], object],
@@ -118,56 +142,82 @@ class Bench:
         seconds: float,
         *,
         is_away: bool = True,
+        is_engine_well: bool = False,
+        by_proxy: bool = False,
+        containers_end: bool = False,
+        lines_at_most: int = 2,
         started_by: tuple[str, ...] = (),
     ) -> None:
         if self.only not in name:
             return
-        with ExporterProcess(f"--engine.host={self.engine.host}", started_by=started_by) as exporter:
+        with contextlib.ExitStack() as stack:
+            host = stack.enter_context(self.proxy).host if by_proxy else self.engine.host
+            exporter = stack.enter_context(ExporterProcess(f"--engine.host={host}", started_by=started_by))
             eventually(lambda: traffic(exporter.scrape()), "traffic", 30)
-            time.sleep(2)
-            memory, descriptors, lines = (
-                exporter.resident_bytes,
-                exporter.descriptors,
-                len(exporter.log.splitlines()),
-            )
-            before = exporter.scrape()
+            time.sleep(6)  # the volumes' children are there, and all is as it stays
+            memory, descriptors = exporter.resident_bytes, exporter.descriptors
+            lines = len(exporter.log.splitlines())
+            counted, made = counted_events(exporter.scrape()), self.events
             watcher = Watcher(exporter)
             with watcher.watching():
                 time.sleep(1)
                 began = time.monotonic()
                 begin()
-                time.sleep(seconds)
+                self.last(seconds, is_engine_well=is_engine_well)
                 lived_on = watcher.received[-1] > watcher.received[0]
                 end()
                 returned = time.monotonic()
-                made = self.change()
-                exporter.eventually(lambda s: s.series("docker_network_info", network=made), "right again", 60)
+                network = self.change()
+                exporter.eventually(lambda s: s.series("docker_network_info", network=network), "right again", 60)
                 recovered = time.monotonic() - returned
-            time.sleep(3)
+            time.sleep(4)
+            is_back: dict[str, Callable[[], bool]] = {
+                "memory": lambda: exporter.resident_bytes < memory + 8e6,
+                "descriptors": lambda: exporter.descriptors <= descriptors + 3,
+            }
+            with contextlib.suppress(AssertionError):  # connections are kept for 15 s
+                eventually(lambda: all(check() for check in is_back.values()), "back", 30)
             after = exporter.scrape()
-            events = sum(
-                (after.value("docker_engine_events_total", type="network", action=action) or 0)
-                - (before.value("docker_engine_events_total", type="network", action=action) or 0)
-                for action in ("create", "destroy")
-            )
+            made = self.events - made
+            missing = made - int(counted_events(after) - counted)
             gaps = after.value("docker_engine_event_gaps_total") or 0
             drift = sum(value for _, value in after.series("docker_engine_inventory_drift_total"))
+            down = watcher.down_after(began) if is_away else 0.0
+            told = len(exporter.log.splitlines()) - lines
             print(
-                f"{name:<40}{len(watcher.seconds):>4} of {len(watcher.seconds) + watcher.failed:<4}"
-                f"{max(watcher.seconds) * 1000:>8.0f} ms{watcher.down_after(began) if is_away else '-':>7}"
-                f"{recovered:>8.1f} s{'yes' if lived_on else 'no':>8}{events:>8.0f}{gaps:>6.0f}{drift:>7.0f}"
-                f"{memory / 1e6:>8.1f}{exporter.resident_bytes / 1e6:>7.1f}"
-                f"{descriptors:>6}{exporter.descriptors:>5}"
-                f"{len(exporter.log.splitlines()) - lines:>6}",
+                f"{name:<44}{len(watcher.seconds):>4} of {len(watcher.seconds) + watcher.failed:<4}"
+                f"{max(watcher.seconds) * 1000:>7.0f} ms{f'{down:.1f}' if is_away else '-':>7}{recovered:>7.1f}"
+                f"{'yes' if lived_on else 'no':>9}{made:>8}{max(missing, 0):>6}{max(-missing, 0):>9}{gaps:>6.0f}"
+                f"{drift:>7.0f}{memory / 1e6:>8.1f}{exporter.resident_bytes / 1e6:>7.1f}"
+                f"{descriptors:>6}{exporter.descriptors:>5}{told:>7}",
                 flush=True,
             )
+            promises = {
+                "scrapes answered": not watcher.failed,
+                "scrapes within a second": max(watcher.seconds) < 1,
+                "docker_engine_up within a poll": down <= POLL_SECONDS,
+                "right within 5 s": recovered <= 5,
+                "traffic goes on": lived_on or containers_end,
+                "no event lost": missing <= 0 or gaps > 0,
+                "no event doubled": missing >= 0,
+                "no drift": drift == 0,
+                **{f"{what} as before": check() for what, check in is_back.items()},
+                "a line for each change of state": told <= lines_at_most + gaps,
+            }
+            self.broken.extend(f"{name}: {promise}" for promise, is_kept in promises.items() if not is_kept)
             if self.log:
                 print("\n".join(exporter.log.splitlines()[lines:]))
         self.populate()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def counted_events(scrape: Scrape) -> float:
+    """Networks made and removed, as the page counts them."""
+    family = "docker_engine_events_total"
+    return sum(scrape.value(family, type="network", action=action) or 0 for action in ("create", "destroy"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="how long each fault lasts")
     parser.add_argument("--log", action="store_true", help="print what the exporter logged")
     parser.add_argument("--only", default="", help="faults whose name contains this")
@@ -177,36 +227,120 @@ def main() -> None:
     privatens.enter()
     clean_leftovers()
     print(
-        f"{'fault':<40}{'scrapes':<13}{'longest':>6}{'up 0':>9}{'right':>9}{'traffic':>9}{'events':>8}{'gaps':>6}"
-        f"{'drift':>7}{'MB':>8}{'after':>7}{'fds':>6}{'':>5}{'lines':>6}"
+        f"{'fault':<44}{'scrapes':<13}{'longest':>5}{'up 0':>9}{'right':>7}{'traffic':>9}{'events':>8}{'lost':>6}"
+        f"{'doubled':>9}{'gaps':>6}{'drift':>7}{'MB':>8}{'after':>7}{'fds':>6}{'':>5}{'lines':>7}"
     )
     with Bench() as bench:
-        engine = bench.engine
-        bench.suffer("nothing", lambda: None, lambda: None, seconds, is_away=False)
-        bench.suffer("engine frozen", engine.freeze, engine.thaw, seconds)
-        bench.suffer("engine frozen for two minutes", engine.freeze, engine.thaw, 120)
-        bench.suffer("engine stopped and started", engine.stop, engine.start, seconds)
-        bench.suffer("engine killed and started", engine.kill, engine.start, seconds)
-        bench.suffer("socket replaced by a file", lambda: replace_socket(engine), engine.start, seconds)
-        bench.suffer(
-            "permission lost",
-            lambda: lose_permission(engine),
-            lambda: permit(engine),
-            seconds,
-            started_by=as_nobody(engine),
-        )
-        bench.suffer(
-            "out of descriptors (limit 24)",
-            lambda: None,
-            lambda: None,
-            seconds,
-            is_away=False,
-            started_by=("prlimit", "--nofile=24:24"),
-        )
-        bench.suffer("events cut", lambda: cut_streams(engine), lambda: None, seconds, is_away=False)
+        of_the_engine(bench, seconds)
+        of_a_proxy(bench, seconds)
     with Bench("--live-restore") as bench:
         bench.suffer("killed and started, live-restore", bench.engine.kill, bench.engine.start, seconds)
         bench.suffer("stopped and started, live-restore", bench.engine.stop, bench.engine.start, seconds)
+    for promise in Bench.broken:
+        print(f"broken: {promise}")
+    return 1 if Bench.broken else 0
+
+
+def of_the_engine(bench: Bench, seconds: float) -> None:
+    engine = bench.engine
+    bench.suffer("nothing", nothing, nothing, seconds, is_away=False, is_engine_well=True)
+    bench.suffer("engine frozen", engine.freeze, engine.thaw, seconds)
+    bench.suffer("engine frozen for two minutes", engine.freeze, engine.thaw, 120)
+    bench.suffer("engine stopped and started", engine.stop, engine.start, seconds, containers_end=True)
+    bench.suffer("engine killed and started", engine.kill, engine.start, seconds)
+    bench.suffer(
+        "socket replaced by a file", lambda: replace_socket(engine), engine.start, seconds, containers_end=True
+    )
+    bench.suffer(
+        "permission lost",
+        lambda: lose_permission(engine),
+        lambda: permit(engine),
+        seconds,
+        started_by=as_nobody(engine),
+        containers_end=True,
+    )
+    bench.suffer(
+        "out of descriptors (limit 24)",
+        nothing,
+        nothing,
+        seconds,
+        is_away=False,
+        is_engine_well=True,
+        started_by=("prlimit", "--nofile=24:24"),
+    )
+
+
+def of_a_proxy(bench: Bench, seconds: float) -> None:
+    """What lies before the engine is at fault, or makes the engine seem so."""
+    proxy = bench.proxy
+
+    def suffer(  # noqa: PLR0913 - what differs between faults
+        name: str,
+        begin: Callable[[], object],
+        end: Callable[[], object],
+        *,
+        is_away: bool = True,
+        more: float = 0,
+        lines: int = 2,
+    ) -> None:
+        bench.suffer(
+            name,
+            begin,
+            end,
+            seconds + more,
+            is_away=is_away,
+            is_engine_well=True,
+            by_proxy=True,
+            lines_at_most=lines,
+        )
+
+    with cutting(proxy) as (begin, end):
+        suffer("event stream and all else cut each second", begin, end, is_away=False)
+    suffer("half-open: nothing passes, nothing closes", proxy.hold, proxy.release)
+    suffer("half-open for two minutes", proxy.hold, proxy.release, more=100)
+    suffer("each answer takes 2 s", lambda: delay(proxy, 2), lambda: delay(proxy, 0), is_away=False)
+    suffer("each answer takes 8 s", lambda: delay(proxy, 8), lambda: delay(proxy, 0))
+    answers = {
+        "each answer is a 500": ("500 Internal Server Error", b'{"message": "not well"}'),
+        "each answer is a proxy's 503": ("503 Service Unavailable", b"<html>no server is available</html>"),
+        "each answer is half of its JSON": ("200 OK", b'[{"Id": "ab'),
+        "each answer is of another type": ("200 OK", b'{"unheard": [1, {}]}'),
+        "each answer is a text of 50 MB": ("200 OK", b'"' + 50_000_000 * b"x" + b'"'),
+    }
+    for name, answer in answers.items():
+        is_away = answer[0] != "200 OK"
+        # Of each of the three kinds of objects is told that the engine can't list it, and that it can again.
+        lines = 2 if is_away else 2 + 2 * 3
+        begin = functools.partial(proxy.answer_each, *answer)
+        suffer(name, begin, proxy.answer_no_more, is_away=is_away, lines=lines)
+
+
+def nothing() -> None:
+    """No fault."""
+
+
+def delay(proxy: RecordingProxy, seconds: float) -> None:
+    """Let each answer take so long; those that are under way are not waited for."""
+    proxy.delay_seconds = seconds
+    proxy.cut()
+
+
+@contextlib.contextmanager
+def cutting(proxy: RecordingProxy) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
+    """What begins and what ends that all connections are cut each second."""
+    ended = threading.Event()
+
+    def cut() -> None:
+        while not ended.wait(1):
+            proxy.cut()
+
+    thread = threading.Thread(target=cut)
+    try:
+        yield thread.start, ended.set
+    finally:
+        ended.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 def replace_socket(engine: PrivateEngine) -> None:
@@ -233,10 +367,5 @@ def permit(engine: PrivateEngine) -> None:
     engine.socket.chmod(0o666)
 
 
-def cut_streams(engine: PrivateEngine) -> None:
-    """What a proxy does to an idle stream."""
-    subprocess.run(["ss", "-K", "-x", "src", str(engine.socket)], check=False, capture_output=True)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -39,7 +39,7 @@ async def check(settings: Settings, output: TextIO) -> int:
         findings, reached = await _look(settings, engine)
     finally:
         await engine.close()
-    output.write(format_table(findings))
+    output.write(format_table(findings).encode(errors="backslashreplace").decode())
     return 0 if reached else 1
 
 

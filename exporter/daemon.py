@@ -96,6 +96,7 @@ class Daemon:
         self._engine_source = EngineSource(self._engine, time.time())
         self._choice: Choice | None = None
         self._choice_generation = -1
+        self._was_engine_here = False
         self._polling = asyncio.Lock()
         self._rendering = asyncio.Lock()
         self._page: Page | None = None
@@ -263,7 +264,11 @@ class Daemon:
         self._choice = choice
 
     def _is_engine_here(self) -> bool:
-        return is_engine_here(self._engine.host, self._inventory, self._procfs.sees)
+        """Whether the engine's host is this one; once seen it stays so, also while no container runs."""
+        self._was_engine_here = self._was_engine_here or is_engine_here(
+            self._engine.host, self._inventory, self._procfs.sees
+        )
+        return self._was_engine_here
 
     def _source(self) -> CounterSource:
         procfs = self._choice is None or self._choice.source == "procfs"

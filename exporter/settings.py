@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,10 @@ DEFAULT_PORT = 10420
 ENVIRONMENT_PREFIX = "NETVOL_"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_DURATION_PARTS = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_DURATION_PARTS.pattern})+")
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
 
 
@@ -59,7 +61,7 @@ class Duration(float):
         Raises PydanticCustomError, which names the allowed forms, for anything else, also for a negative one.
         """
         text = str(value).strip()
-        if re.fullmatch(r"\d+(?:\.\d+)?", text):
+        if re.fullmatch(_NUMBER, text):
             return cls(float(text))
         if _DURATION.fullmatch(text):
             return cls(sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PARTS.findall(text)))
@@ -112,12 +114,15 @@ class NamePattern(str):
     def __new__(cls, value: str) -> Self:
         """Raise PydanticCustomError, which says where it is wrong, if it is no regular expression."""
         try:
-            compiled = re.compile(value)
+            with warnings.catch_warnings(action="ignore"):  # of what may mean something else in later versions
+                compiled = re.compile(value)
         except re.error as error:
             position = "" if error.pos is None else f" at position {error.pos}"
             raise PydanticCustomError(
                 "pattern", "a regular expression; {why}", {"why": f"{error.msg}{position}"}
             ) from None
+        except (OverflowError, RecursionError) as error:
+            raise PydanticCustomError("pattern", "a regular expression; {why}", {"why": str(error)}) from None
         pattern = super().__new__(cls, value)
         pattern.compiled = compiled
         return pattern
@@ -266,6 +271,13 @@ class PathSettings(_Section):
 
     procfs: Path = Field(default=Path("/proc"), description="Where the host's /proc is.")
     rootfs: Path = Field(default=Path("/"), description="Where the host's / is.")
+
+    @field_validator("procfs", "rootfs")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise PydanticCustomError("path", "an absolute path")
+        return path
 
 
 class NetworkSettings(_Section):

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets up what a command needs: a virtual environment with the locked dependencies, and for the tests programs
-# from the distribution. Usage: setup.sh run|dev|lint|test|vm
+# from the distribution. Usage: setup.sh run|dev|lint|test|screenshots|vm|fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-what=${1:?run, dev, lint, test or vm}
+what=${1:?run, dev, lint, test, screenshots, vm or fuzz}
 
 lack() {
     echo "netvol-exporter: $1" >&2
@@ -79,20 +79,28 @@ case $what in
     dev) virtual_environment dev ;;
     lint)
         virtual_environment dev
-        command -v promtool >/dev/null || apt_install prometheus
+        programs promtool:prometheus amtool:prometheus-alertmanager
         ;;
     test)
         virtual_environment dev
-        programs dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2 \
-            iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
+        programs dockerd:docker.io prometheus:prometheus promtool:prometheus amtool:prometheus-alertmanager \
+            chromium:chromium ip:iproute2 iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
             find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
             zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
+        ;;
+    screenshots)
+        virtual_environment dev
+        programs prometheus:prometheus promtool:prometheus chromium:chromium node:nodejs npm:npm pngquant:pngquant
         ;;
     vm)
         virtual_environment dev
         programs qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs
         is_root || lack "the virtual machine's disk can only be made as root: sudo make vm"
         ;;
-    *) lack "setup.sh run|dev|lint|test|vm" ;;
+    fuzz)
+        virtual_environment dev
+        virtual_environment fuzz
+        ;;
+    *) lack "setup.sh run|dev|lint|test|screenshots|vm|fuzz" ;;
 esac

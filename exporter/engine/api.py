@@ -7,9 +7,11 @@ is silent for good once a stream died, nor its choice of the API version, which 
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,8 +23,9 @@ import aiodocker
 import aiohttp
 
 from exporter.engine.parse import (
-    EngineAnswerError,
+    NONSENSE,
     Event,
+    count_of,
     parse_container,
     parse_engine_info,
     parse_event,
@@ -31,6 +34,7 @@ from exporter.engine.parse import (
     parse_time,
     parse_volume,
     parse_volume_status,
+    unreadable_event,
 )
 from exporter.engine.transport import Target, TlsFiles, TransportError, target, without_password
 from exporter.inventory.model import Container, EngineInfo, Network, Volume
@@ -45,6 +49,12 @@ logging.getLogger("aiodocker.ssh").setLevel(logging.CRITICAL)
 
 _WATCHED_KINDS = ("container", "network", "volume")
 _LONGEST_EVENT_BYTES = 16 * 2**20
+_LONGEST_ANSWER_BYTES = 256 * 2**20
+"""Ten thousand containers take some 40 MiB."""
+
+_LONG_ANSWER_BYTES = 2**20
+_LONGEST_REASON = 300
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _CLOSE_SECONDS = 2.0
 _MANY_CALLS = 100
 _SSH_CALLS = 8
@@ -98,6 +108,7 @@ class Engine:
         self._stream: aiodocker.Docker | None = None
         self._answers = False
         self._asked_at: float | None = None
+        self._read_much = False
         self._slots = asyncio.Semaphore(_MANY_CALLS)
 
     @property
@@ -132,7 +143,8 @@ class Engine:
         self._calls, self._stream = self._client(there), self._client(there)
         self._slots = asyncio.Semaphore(_SSH_CALLS if self.host.startswith("ssh:") else _MANY_CALLS)
         version = await self._get("version", "version", versioned=False)
-        api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
+        with _answers():
+            api = negotiate(str(version.get("ApiVersion") or ""), str(version.get("MinAPIVersion") or ""))
         self._calls.api_version = self._stream.api_version = f"v{api}"
         info = await self._get("info", "info")
         with _answers():
@@ -161,6 +173,9 @@ class Engine:
             raise
         finally:
             self._asked_at = None
+        if self._read_much:
+            self._read_much = False
+            await asyncio.to_thread(_return_free_memory)
 
     async def list_containers(self) -> list[Container]:
         """All containers as the list shows them: without pid, time of start and restarts."""
@@ -170,7 +185,7 @@ class Engine:
 
     async def container(self, container_id: str) -> Container:
         """One container, whole. Raises NotFoundError if it is gone."""
-        answer = await self._get(f"containers/{quote(container_id, safe='')}/json", "container")
+        answer = await self._get(f"containers/{_segment(container_id)}/json", "container")
         with _answers():
             return parse_container(answer)
 
@@ -182,7 +197,7 @@ class Engine:
 
     async def network(self, network_id: str) -> Network:
         """One network. Raises NotFoundError if it is gone."""
-        answer = await self._get(f"networks/{quote(network_id, safe='')}", "network")
+        answer = await self._get(f"networks/{_segment(network_id)}", "network")
         with _answers():
             return parse_network(answer)
 
@@ -194,14 +209,14 @@ class Engine:
 
     async def volume(self, name: str) -> Volume:
         """One volume. Raises NotFoundError if it is gone."""
-        path = f"volumes/{quote(name, safe='')}"
+        path = f"volumes/{_segment(name)}"
         answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
         with _answers():
             return parse_volume(answer)
 
     async def volume_status(self, name: str) -> Mapping[str, float]:
         """The numbers that a volume's plugin tells of it, by name; a list of volumes lacks them."""
-        path = f"volumes/{quote(name, safe='')}"
+        path = f"volumes/{_segment(name)}"
         answer = await self._get(path, "volume", seconds=self._options.list_volumes_seconds)
         with _answers():
             return parse_volume_status(answer)
@@ -217,7 +232,7 @@ class Engine:
         )
         with _answers():
             return {
-                str(volume["Name"]): int(volume["UsageData"]["Size"])
+                str(volume["Name"]): count_of(volume["UsageData"]["Size"])
                 for volume in answer.get("Volumes") or []
                 if (volume.get("UsageData") or {}).get("Size", -1) >= 0
             }
@@ -227,11 +242,12 @@ class Engine:
 
         Raises EngineError if the engine answered 200 with an error instead of a sample, as 27.0 and later do.
         """
-        path = f"containers/{quote(container_id, safe='')}/stats"
+        path = f"containers/{_segment(container_id)}/stats"
         answer = await self._get(path, "stats", params={"stream": "0", "one-shot": "1"})
-        read = str(answer.get("read") or "")
+        with _answers():
+            read = str(answer.get("read") or "")
         if not read or read.startswith("0001"):
-            raise EngineError(str(answer.get("message") or "the engine has no sample of the container"))
+            raise EngineError(_one_line(str(answer.get("message") or "the engine has no sample of the container")))
         sample: Mapping[str, Any] = answer
         return sample
 
@@ -239,7 +255,8 @@ class Engine:
         """Open the stream of events of containers, networks and volumes since a time (inclusive).
 
         `since` is in seconds since the epoch, as a number or in the form `seconds.nanoseconds`. The iterator
-        ends when the engine or a proxy closes the stream.
+        ends when the engine or a proxy closes the stream. A line that can't be read is an event of the kind
+        UNREADABLE: the stream goes on, for opened again it would begin with the same line.
 
         Raises EngineUnavailableError if the stream can't be opened or breaks.
         """
@@ -260,6 +277,8 @@ class Engine:
             raise _translated(error) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise EngineUnavailableError(_reason(error)) from None
+        except NONSENSE as error:
+            raise EngineError(f"the engine's answer to events can't be read: {_reason(error)}") from None
         finally:
             self._observe("events", time.monotonic() - started)
         try:
@@ -299,13 +318,16 @@ class Engine:
             raise EngineUnavailableError("not connected")
         slot = contextlib.nullcontext() if endpoint == "ping" else self._slots
         started = time.monotonic()
+        response = None
         try:
             async with slot, asyncio.timeout(seconds or self._options.call_seconds):
                 response = await client._do_query(path, "GET", params=params, versioned_api=versioned)  # noqa: SLF001 - see the module
                 try:
-                    answer = await (response.text() if text else response.json(content_type=None))
+                    body = await _body(response.content)
                 finally:
                     response.release()
+                self._read_much |= len(body) > _LONG_ANSWER_BYTES
+                answer = body if text else json.loads(body)
         except aiodocker.DockerError as error:
             self._answers = error.status < _SERVER_ERROR
             raise _translated(error) from None
@@ -314,8 +336,9 @@ class Engine:
         except (aiohttp.ClientError, OSError) as error:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
-        except (ValueError, KeyError) as error:
-            self._answers = True
+        except NONSENSE as error:
+            # Without a response it is aiodocker that can't read an error, as of a proxy whose engine is away.
+            self._answers = response is not None
             raise EngineError(f"the engine's answer to {endpoint} can't be read: {_reason(error)}") from None
         finally:
             self._observe(endpoint, time.monotonic() - started)
@@ -339,6 +362,23 @@ def negotiate(newest: str, oldest: str) -> str:
     return f"{chosen[0]}.{chosen[1]}"
 
 
+def _return_free_memory() -> None:
+    """Give the kernel back what long answers took, which the C library keeps otherwise (malloc_trim(3))."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    chunks = []
+    read_bytes = 0
+    async for chunk in content.iter_any():
+        chunks.append(chunk)
+        read_bytes += len(chunk)
+        if read_bytes > _LONGEST_ANSWER_BYTES:
+            raise ValueError(f"more than {_LONGEST_ANSWER_BYTES >> 20} MiB")
+    return b"".join(chunks)
+
+
 async def _events_of(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
     pending = b""
     try:
@@ -356,8 +396,8 @@ async def _events_of(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
 def _event(line: bytes) -> Event:
     try:
         return parse_event(json.loads(line))
-    except (ValueError, EngineAnswerError) as error:
-        raise EngineUnavailableError(f"an event that can't be read: {_reason(error)}") from None
+    except NONSENSE:
+        return unreadable_event(line)
 
 
 class _answers:  # noqa: N801 - reads as a keyword
@@ -367,7 +407,7 @@ class _answers:  # noqa: N801 - reads as a keyword
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (EngineAnswerError, TypeError, ValueError, KeyError, AttributeError)):
+        if isinstance(error, NONSENSE):
             raise EngineError(f"the engine's answer can't be read: {_reason(error)}") from error
 
 
@@ -387,12 +427,26 @@ def _reason(error: BaseException) -> str:
 
 
 def _one_line(text: object) -> str:
-    return without_password(" ".join(str(text).split()))
+    """A reason as it can be logged, whatever it quotes."""
+    line = without_password(" ".join(str(text)[: 2 * _LONGEST_REASON].split()))
+    return line if len(line) <= _LONGEST_REASON else line[:_LONGEST_REASON] + "…"
 
 
 def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]), int(match[2])
+
+
+def _segment(text: str) -> str:
+    """An id or a name as one segment of a path; it never leads to another path than its own.
+
+    Raises NotFoundError for what would be a step up or none: no object has such a name.
+    """
+    if text in ("", ".", ".."):
+        raise NotFoundError(f"no object is named {text!r}")
+    return quote(text, safe="", errors="replace")
 
 
 def _usual_host() -> str:

@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
-from exporter.engine.parse import Event
+from exporter.engine.parse import UNREADABLE, Event
 
 _RING = 256
 """The engine keeps this many events for readers that come back (moby: daemon/events/events.go)."""
@@ -85,7 +85,10 @@ class Ledger:
             self._awaited = None
         if identity in self._seen:
             return False
-        self.replay_ended()
+        if event.kind == UNREADABLE:
+            self.gaps += 1  # what it told is missing
+        else:
+            self.replay_ended()
         self._seen[identity] = None
         if len(self._seen) > 2 * _RING:
             self._seen.popitem(last=False)

@@ -59,6 +59,7 @@ class KindWatch(Generic[T]):
         self._touched: dict[str, int] = {}
         self._clock = 0
         self._list_wanted = True
+        self._can_list = True
 
     def touch(self, key: str) -> None:
         """Mark an object dirty, because an event named it."""
@@ -137,21 +138,28 @@ class KindWatch(Generic[T]):
         suspects = self._differing(listed, start)
         if not suspects:
             return
-        # The events of changes just before the list may still be on their way.
+        # The events of changes just before the list may still be on their way, or not yet followed.
         await self._follow(self._pace.settle_seconds)
+        still = set(self._differing(listed, start))
         for key in suspects:
-            if self._touched.get(key, 0) <= start and await self._fetch(key):
+            if key in still and self._touched.get(key, 0) <= start and await self._fetch(key):
                 self._drift[self._objects.kind] += 1
                 get_logger().warning("inventory corrected", kind=self._objects.kind, object=key)
 
     async def _list(self) -> dict[str, T] | None:
         try:
-            return {self._objects.key(item): item for item in await self._objects.list_all()}
+            listed = {self._objects.key(item): item for item in await self._objects.list_all()}
         except EngineUnavailableError:
             raise
         except EngineError as error:
-            get_logger().warning("engine can't list", kind=self._objects.kind, reason=str(error))
+            if self._can_list:
+                get_logger().warning("engine can't list", kind=self._objects.kind, reason=str(error))
+            self._can_list = False
             return None
+        if not self._can_list:
+            get_logger().info("engine lists again", kind=self._objects.kind)
+        self._can_list = True
+        return listed
 
     def _differing(self, listed: Mapping[str, T], start: int) -> list[str]:
         known = self._objects.known()

@@ -5,6 +5,7 @@ the older names), `NetworkSettings.Networks` of containers (1.52 drops the addre
 is missing or null counts as empty; an object without its id or name raises EngineAnswerError.
 """
 
+import hashlib
 import re
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,16 @@ class EngineAnswerError(Exception):
     """The engine answered something that is not what its API describes."""
 
 
+NONSENSE = (
+    *(EngineAnswerError, ArithmeticError, AttributeError, LookupError),
+    *(RecursionError, TypeError, ValueError),
+)
+"""What reading an answer of another form can raise: here, in the JSON decoder, and in aiodocker's own reading."""
+
+UNREADABLE = "unreadable"
+"""Kind of the event that stands for a line of the event stream that can't be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event. `time_nano` is the engine's clock in nanoseconds since the epoch; `actor` an id or a name."""
@@ -45,7 +56,7 @@ class Event:
 def parse_event(json: Any) -> Event:
     """Read one line of the event stream.
 
-    Raises EngineAnswerError if it is no event.
+    Raises EngineAnswerError if it is no event, or one at a time that Go can't tell.
     """
     actor = _object(_object(json, "event").get("Actor") or {}, "event's actor")
     kind, action = json.get("Type"), json.get("Action")
@@ -53,14 +64,32 @@ def parse_event(json: Any) -> Event:
         raise EngineAnswerError(f"an event without type or action: {str(json)[:200]}")
     attributes = _texts(actor.get("Attributes"))
     time_nano = json.get("timeNano")
+    if time_nano is None:
+        time_nano = count_of(json.get("time") or 0) * 1_000_000_000
     return Event(
         kind=kind,
         action=action,
         actor=str(actor.get("ID") or attributes.get("name", "")),
-        time_nano=time_nano if isinstance(time_nano, int) else int(json.get("time") or 0) * 1_000_000_000,
+        time_nano=count_of(time_nano),
         scope=str(json.get("scope") or "local"),
         attributes=attributes,
     )
+
+
+def unreadable_event(line: bytes) -> Event:
+    """What stands for a line that is no event; the same line is the same event."""
+    return Event(UNREADABLE, UNREADABLE, hashlib.sha256(line).hexdigest(), time_nano=0)
+
+
+def count_of(value: Any) -> int:
+    """A count or a time, which is never negative; Go's largest is that of 64 bits.
+
+    Raises EngineAnswerError for anything else. A larger one would make the whole page unreadable: no scraper reads
+    a number of 400 digits.
+    """
+    if not isinstance(value, int) or not 0 <= value < 2**64:
+        raise EngineAnswerError(f"no count: {str(value)[:50]}")
+    return int(value)
 
 
 def parse_engine_info(version: Any, info: Any, api_version: str) -> EngineInfo:
@@ -72,7 +101,6 @@ def parse_engine_info(version: Any, info: Any, api_version: str) -> EngineInfo:
         api_version=api_version,
         os=str(info.get("OperatingSystem") or version.get("Os") or ""),
         kernel=str(info.get("KernelVersion") or version.get("KernelVersion") or ""),
-        host_name=str(info.get("Name") or ""),
         storage_driver=str(info.get("Driver") or ""),
         cgroup_version=str(info.get("CgroupVersion") or ""),
         data_root=str(info.get("DockerRootDir") or ""),
@@ -92,14 +120,17 @@ def parse_container(json: Any) -> Container:
     host_config = _object(container.get("HostConfig") or {}, "container's host configuration")
     health = str(_object(state.get("Health") or {}, "health").get("Status") or "")
     running = bool(state.get("Running")) or bool(state.get("Paused"))
+    name = _text(container, "Name", "container").removeprefix("/")
+    if not name:
+        raise EngineAnswerError("container with an empty name")
     return Container(
         id=_text(container, "Id", "container"),
-        name=_text(container, "Name", "container").removeprefix("/"),
+        name=name,
         image=str(config.get("Image") or ""),
         state=str(state.get("Status") or ""),
-        pid=int(state.get("Pid") or 0) if running else 0,
+        pid=count_of(state.get("Pid") or 0) if running else 0,
         started_at=parse_time(state.get("StartedAt")),
-        restart_count=int(container.get("RestartCount") or 0),
+        restart_count=count_of(container.get("RestartCount") or 0),
         health="" if health in _NO_HEALTH_CHECK else health,
         network_mode=str(host_config.get("NetworkMode") or ""),
         labels=_texts(config.get("Labels")),
@@ -198,7 +229,7 @@ def parse_time(text: Any) -> float:
     short = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), text)
     try:
         return datetime.fromisoformat(short).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -211,9 +242,9 @@ def _endpoints(container: Mapping[str, Any]) -> tuple[Endpoint, ...]:
             network_name=name,
             endpoint_id=str(entry["EndpointID"]),
             ipv4=str(entry.get("IPAddress") or ""),
-            ipv4_prefix_length=int(entry.get("IPPrefixLen") or 0),
+            ipv4_prefix_length=count_of(entry.get("IPPrefixLen") or 0),
             ipv6=str(entry.get("GlobalIPv6Address") or ""),
-            ipv6_prefix_length=int(entry.get("GlobalIPv6PrefixLen") or 0),
+            ipv6_prefix_length=count_of(entry.get("GlobalIPv6PrefixLen") or 0),
             mac_address=str(entry.get("MacAddress") or ""),
             interface_name=_texts(entry.get("DriverOpts")).get(_INTERFACE_OPTION, ""),
         )

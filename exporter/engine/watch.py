@@ -42,6 +42,7 @@ class Watch:
         self._queue: deque[Event] = deque()
         self._queued = asyncio.Event()
         self._reported_up: bool | None = None
+        self._losing = False
         self._first_since = 0.0
         self.ledger = Ledger()
         self.drift: Counter[str] = Counter({"container": 0, "network": 0, "volume": 0})
@@ -82,8 +83,13 @@ class Watch:
                 group.create_task(watch.run(), name=f"watch {kind}s")
 
     async def _read_events(self, opened: asyncio.Event) -> None:
-        """Read the stream, and open it again when it ends, as long as the engine answers."""
+        """Read the stream, and open it again when it ends, as long as the engine answers.
+
+        At once, where a proxy cut it after a while; ever later, where it never lasts.
+        """
+        retry = self._options.first_retry_seconds
         while True:
+            started = time.monotonic()
             since = self.ledger.resume_point(self._first_since)
             try:
                 async with self._engine.events(since) as events:
@@ -101,7 +107,10 @@ class Watch:
             finally:
                 self.stream_connected = False
             await self._engine.ping()
-            await asyncio.sleep(self._options.first_retry_seconds)
+            if time.monotonic() - started > self._options.last_retry_seconds:
+                retry = self._options.first_retry_seconds
+            await asyncio.sleep(retry)
+            retry = min(retry * 2, self._options.last_retry_seconds)
 
     async def _reduce_events(self) -> None:
         while True:
@@ -117,9 +126,16 @@ class Watch:
             gaps = self.ledger.gaps
             while self._queue:
                 self._apply(self._queue.popleft())
-            if self.ledger.gaps > gaps:
-                get_logger().warning("events were lost", reason="the engine no longer has them")
+            lost = self.ledger.gaps > gaps
+            if lost:
+                if not self._losing:
+                    get_logger().warning(
+                        "events were lost", reason="the engine has them no more, or one can't be read"
+                    )
                 self._relist()
+                # A stream of nonsense must not make lists follow each other without a pause.
+                await asyncio.sleep(self._options.first_retry_seconds)
+            self._losing = lost
 
     def _apply(self, event: Event) -> None:
         if not self.ledger.accept(event):

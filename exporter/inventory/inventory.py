@@ -150,7 +150,8 @@ def _unique_labels(networks: Iterable[Network]) -> dict[str, str]:
     labels: dict[str, str] = {}
     taken: set[str] = set()
     for network in sorted(networks, key=lambda network: (network.created_at, network.id)):
-        label = network.name if network.name not in taken else f"{network.name}@{network.id[:_SHORT_ID]}"
-        taken.add(network.name)
+        forms = (network.name, f"{network.name}@{network.id[:_SHORT_ID]}")
+        label = next((form for form in forms if form not in taken), f"{network.name}@{network.id}")
+        taken.add(label)
         labels[network.id] = label
     return labels

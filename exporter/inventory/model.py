@@ -1,5 +1,6 @@
 """What exists on a Docker host, as plain data without behaviour of its own and without I/O."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,6 @@ class EngineInfo:
     api_version: str
     os: str
     kernel: str
-    host_name: str
     storage_driver: str
     cgroup_version: str
     data_root: str
@@ -85,6 +85,16 @@ class Container:
     def joined_container(self) -> str:
         """Id of the container whose network namespace this one shares (`container:X`), or empty."""
         return self.network_mode.removeprefix(_JOINED) if self.network_mode.startswith(_JOINED) else ""
+
+
+def is_process_of(container_id: str, cgroup: bytes) -> bool:
+    """Whether a process is a container's, by the text of its `/proc/<pid>/cgroup`.
+
+    The names of its cgroups carry the container's id on every version and with every driver. A number of a process
+    alone says nothing: it is another's as soon as the container ended.
+    """
+    word = re.escape(container_id.encode(errors="backslashreplace"))
+    return bool(word) and re.search(rb"(?<![0-9A-Za-z])" + word + rb"(?![0-9A-Za-z])", cgroup) is not None
 
 
 @dataclass(frozen=True, slots=True)

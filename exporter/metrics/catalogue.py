@@ -95,7 +95,8 @@ ENGINE_EVENT_GAPS = _family(
     "docker_engine_event_gaps_total",
     Kind.COUNTER,
     Group.ENGINE,
-    "Reconnects after which the engine no longer had all events in between; counts of events may be too low.",
+    "Times that events were lost: after a reconnect the engine no longer had all, or one can't be read; counts of "
+    "events may be too low.",
 )
 ENGINE_INVENTORY_DRIFT = _family(
     "docker_engine_inventory_drift_total",
@@ -548,7 +549,7 @@ EXPORTER_SCRAPES = _family(
     "netvol_exporter_scrapes_total",
     Kind.COUNTER,
     Group.EXPORTER,
-    "Answers to requests for the page, by HTTP status.",
+    "Answers to requests for the page, by HTTP status; 499 stands for a client that hung up before it had all.",
     ("code",),
 )
 EXPORTER_PAGE_BYTES = _family(

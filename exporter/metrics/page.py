@@ -49,7 +49,7 @@ class Page:
             for section in self.sections:
                 parts.append(_comments(section.family, form))
                 parts.append(section.lines)
-            rendered = "".join(parts).encode("utf-8", errors="replace")
+            rendered = "".join(parts).encode()
             if form is Format.OPENMETRICS:
                 rendered += _END
             self._bytes[form] = rendered

@@ -23,14 +23,23 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 def label_set(names: Sequence[str], values: Sequence[str], *, suffix: str = "") -> LabelSet:
     r"""Render a label set, with `\`, `"` and line feed escaped as the exposition formats demand.
 
+    A page is UTF-8, which has no lone surrogates, while the engine's JSON can have them: they are written as text,
+    `\ud800`, so that two names that differ stay different.
+
     `suffix` is what a histogram's series carry behind the family's name: `_bucket`, `_count` or `_sum`.
 
     Raises ValueError if there are not as many values as names.
     """
     if not names:
         return LabelSet(f"{suffix} ")
-    pairs = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True))
+    pairs = ",".join(
+        f'{name}="{_unicode(value).translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True)
+    )
     return LabelSet(f"{suffix}{{{pairs}}} ")
+
+
+def _unicode(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 class Collector(Protocol):

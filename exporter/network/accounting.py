@@ -20,7 +20,7 @@ class InterfaceAccount:
     """What is known of one interface: its last counters, what of them was credited, and to which network.
 
     `claimed` once it may be credited, `closed` once its final counters were: whatever is read of it later is
-    older.
+    older. `index` is the kernel's number of it, 0 if that isn't known.
     """
 
     counters: InterfaceCounters
@@ -28,6 +28,7 @@ class InterfaceAccount:
     network: str
     claimed: bool = False
     closed: bool = False
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Accounting:
 
     def __init__(self) -> None:
         self._namespaces: dict[NamespaceKey, dict[str, InterfaceAccount]] = {}
+        self._missed: dict[NamespaceKey, dict[str, InterfaceAccount]] = {}
         self._totals: dict[str, list[int]] = {}
 
     @property
@@ -78,7 +80,9 @@ class Accounting:
         """Credit what a namespace's interfaces counted since they were last read.
 
         What an interface counts before it is known to which network it belongs is held back and credited
-        when that becomes known. False if an interface could not be counted yet, and is to be taken again.
+        when that becomes known. An interface that a reading missed, because the list of them was cut off or
+        changed while it was read, goes on where it was. False if an interface could not be counted yet, and is to
+        be taken again.
         """
         known = self._namespaces.get(reading.key)
         from_zero = known is not None or reading.born_watched
@@ -86,7 +90,7 @@ class Accounting:
         whole = True
         for name, counters in reading.interfaces.items():
             network = reading.networks.get(name, "")
-            account = known.get(name) if known is not None else None
+            account = (known.get(name) or self._back(reading, name)) if known is not None else None
             if account is None or account.closed:
                 account = InterfaceAccount(counters, NO_TRAFFIC if from_zero else counters, network)
             elif account.claimed and counters == account.counters and network == account.network:
@@ -101,11 +105,15 @@ class Accounting:
                     account.claimed = True
             accounts[name] = account
             account.counters, account.network = counters, network
+            account.index = reading.indexes.get(name, account.index)
             if not account.claimed or account.closed:
                 whole = False
             elif network and counters != account.credited:
                 self._credit(network, counters, account.credited)
                 account.credited = counters
+        if known is not None and not known.keys() <= accounts.keys():
+            gone = {name: account for name, account in known.items() if name not in accounts and account.index}
+            self._missed.setdefault(reading.key, {}).update(gone)
         self._namespaces[reading.key] = accounts
         return whole
 
@@ -130,10 +138,16 @@ class Accounting:
         kept = set(keys)
         for key in [key for key in self._namespaces if key not in kept]:
             del self._namespaces[key]
+            self._missed.pop(key, None)
 
     def forget_network(self, network: str) -> None:
         """Drop the total of a network that was removed."""
         self._totals.pop(network, None)
+
+    def _back(self, reading: Reading, name: str) -> InterfaceAccount | None:
+        """The account of an interface that an earlier reading missed; the kernel uses no index a second time."""
+        account = self._missed.get(reading.key, {}).get(name)
+        return account if account is not None and account.index == reading.indexes.get(name) else None
 
     def _credit(self, network: str, now: InterfaceCounters, before: InterfaceCounters) -> None:
         totals = self._totals.get(network)

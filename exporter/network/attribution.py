@@ -7,6 +7,7 @@ no evidence decides stays unattributed.
 """
 
 import ipaddress
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ GATEWAY_BRIDGE = "docker_gwbridge"
 """Swarm gives containers on overlay networks a second interface on this bridge, without an endpoint."""
 
 _CONTAINER_MADE = ("tun", "tap", "wg", "ppp", "tailscale", "zt", "br", "bond", "vlan", "veth", "docker")
-_MASK_BITS = 0xFFFFFFFF
+_ROUTE_COLUMNS, _ADDRESS_COLUMNS = 9, 6
+"""The mask of a route is its eighth column: where there is a ninth, it was not cut off."""
+_HEX_IPV4, _HEX_IPV6 = re.compile(rb"[0-9A-Fa-f]{8}"), re.compile(rb"[0-9A-Fa-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +41,30 @@ def parse_routes(text: bytes) -> frozenset[tuple[str, int, int]]:
     """Read the connected IPv4 routes of `/proc/<pid>/net/route`: those without a gateway, with a mask.
 
     Addresses are printed as the machine's own integers (net/ipv4/fib_trie.c, fib_route_seq_show). Lines that
-    don't have the form of a route are passed over.
+    don't have the form of a route are passed over, also one that was cut off: half a mask is another mask.
     """
     routes = set()
-    for line in text.splitlines()[1:]:
+    for line in text.split(b"\n")[1:]:
         columns = line.split()
-        try:
-            gateway, mask = int(columns[2], 16), int(columns[7], 16)
-            if gateway == 0 and mask != 0:
-                network = _native(int(columns[1], 16))
-                routes.add((columns[0].decode(errors="replace"), network, _native(mask).bit_count()))
-        except (IndexError, ValueError, OverflowError):
+        if len(columns) < _ROUTE_COLUMNS:
             continue
+        network, gateway, mask = map(_native, (columns[1], columns[2], columns[7]))
+        if network is not None and gateway == 0 and mask:
+            routes.add((columns[0].decode(errors="surrogateescape"), network, mask.bit_count()))
     return frozenset(routes)
 
 
 def parse_addresses(text: bytes) -> frozenset[tuple[str, str]]:
-    """Read the IPv6 addresses of `/proc/<pid>/net/if_inet6`, in the compressed form that the engine uses."""
+    """Read the IPv6 addresses of `/proc/<pid>/net/if_inet6`, in the compressed form that the engine uses.
+
+    The name of the interface comes last: a line without its end is passed over, for half of `eth10` is `eth1`.
+    """
     addresses = set()
-    for line in text.splitlines():
+    for line in text.split(b"\n")[:-1]:
         columns = line.split()
-        try:
+        if len(columns) >= _ADDRESS_COLUMNS and _HEX_IPV6.fullmatch(columns[0]):
             address = ipaddress.IPv6Address(bytes.fromhex(columns[0].decode()))
-            addresses.add((columns[5].decode(errors="replace"), str(address)))
-        except (IndexError, ValueError):
-            continue
+            addresses.add((columns[5].decode(errors="surrogateescape"), str(address)))
     return frozenset(addresses)
 
 
@@ -153,5 +155,8 @@ def _compressed(address: str) -> str:
         return address
 
 
-def _native(value: int) -> int:
-    return int.from_bytes((value & _MASK_BITS).to_bytes(4, sys.byteorder), "big")
+def _native(column: bytes) -> int | None:
+    """An address of 8 hexadecimal digits, None if it has another form."""
+    if not _HEX_IPV4.fullmatch(column):
+        return None
+    return int.from_bytes(int(column, 16).to_bytes(4, sys.byteorder), "big")

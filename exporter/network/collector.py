@@ -158,16 +158,17 @@ class NetworkCollector:
         container = self._inventory.containers.get(reading.key[0])
         if container is None or not self._visibility.containers.shows(container.name):
             return []
+        # By the networks' names: those that the inventory doesn't have (yet, or any more) are one series with what
+        # belongs to none.
         sums: dict[str, InterfaceCounters] = {}
         for interface, counters in reading.interfaces.items():
-            network = reading.networks.get(interface, "")
-            before = sums.get(network)
-            sums[network] = counters if before is None else _sum(before, counters)
-        names = {network: self._inventory.network_label(network) for network in sums}
+            name = self._inventory.network_label(reading.networks.get(interface, ""))
+            before = sums.get(name)
+            sums[name] = counters if before is None else _sum(before, counters)
         return [
-            _Row(label_set(("container", "network"), (container.name, names[network])), sum_)
-            for network, sum_ in sums.items()
-            if not names[network] or self._visibility.networks.shows(names[network])
+            _Row(label_set(("container", "network"), (container.name, name)), sum_)
+            for name, sum_ in sums.items()
+            if not name or self._visibility.networks.shows(name)
         ]
 
     def _totals(self) -> Iterator[FamilySamples]:
@@ -207,7 +208,9 @@ class NetworkCollector:
             return
         self._generation = self._inventory.generation
         self._owners = namespace_owners(self._inventory.containers.values())
-        for network in self._accounting.totals.keys() - self._inventory.networks.keys():
+        # A container can be known before its network is: what it counts until then is not forgotten.
+        awaited = {endpoint.network_id for owner in self._owners for endpoint in owner.endpoints}
+        for network in self._accounting.totals.keys() - self._inventory.networks.keys() - awaited:
             self._accounting.forget_network(network)
         self._inventory_samples = list(self._describe())
         self._attachment_samples = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporter.engine.api import Engine, EngineError, EngineUnavailableError
+from exporter.engine.parse import NONSENSE, count_of
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
 from exporter.metrics.runner import CollectorError
@@ -24,16 +25,16 @@ PARALLEL_CALLS = 64
 def parse_stats(stats: Mapping[str, Any]) -> dict[str, InterfaceCounters]:
     """The counters of each interface in an answer of the stats API.
 
-    Raises TypeError or ValueError if the answer has another form.
+    Raises one of NONSENSE if the answer has another form.
     """
     return {
         name: InterfaceCounters(
-            receive_bytes=int(counters.get("rx_bytes", 0)),
-            receive_packets=int(counters.get("rx_packets", 0)),
-            receive_dropped=int(counters.get("rx_dropped", 0)),
-            transmit_bytes=int(counters.get("tx_bytes", 0)),
-            transmit_packets=int(counters.get("tx_packets", 0)),
-            transmit_dropped=int(counters.get("tx_dropped", 0)),
+            receive_bytes=count_of(counters.get("rx_bytes", 0)),
+            receive_packets=count_of(counters.get("rx_packets", 0)),
+            receive_dropped=count_of(counters.get("rx_dropped", 0)),
+            transmit_bytes=count_of(counters.get("tx_bytes", 0)),
+            transmit_packets=count_of(counters.get("tx_packets", 0)),
+            transmit_dropped=count_of(counters.get("tx_dropped", 0)),
         )
         for name, counters in (stats.get("networks") or {}).items()
     }
@@ -82,7 +83,7 @@ class EngineSource:
             interfaces = parse_stats(await self._engine.stats(owner.id))
         except EngineUnavailableError:
             raise
-        except EngineError:
+        except (EngineError, *NONSENSE):
             return None  # it stopped meanwhile, or the engine could not read it this time
         networks: dict[str, str] = {}
         if len(owner.endpoints) == 1 and len(interfaces) == 1:

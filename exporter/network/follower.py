@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from exporter.inventory.inventory import Inventory
+from exporter.inventory.model import is_process_of
 from exporter.logs import get_logger
 from exporter.network.accounting import Accounting, InterfaceAccount, NamespaceKey, Reading
 from exporter.network.counters import InterfaceCounters
@@ -150,8 +151,8 @@ class Follower:
         found = {}
         for key, pid in pids.items():
             try:
-                namespace = self._questions().namespace_of(self._procfs / str(pid))
-            except ProcessLookupError:
+                namespace = self._namespace_id(key[0], self._procfs / str(pid))
+            except (ProcessLookupError, FileNotFoundError):
                 # It ended after it was read: its departure tells all, also what was read.
                 self._ended.add(key)
             except PermissionError as error:
@@ -161,6 +162,13 @@ class Follower:
                 if namespace is not None:
                     found[key] = namespace
         return found
+
+    def _namespace_id(self, container_id: str, process: Path) -> int | None:
+        namespace = self._questions().namespace_of(process)
+        # Looked at only now: if the container's process has the number still, it had it before.
+        if not is_process_of(container_id, (process / "cgroup").read_bytes()):
+            raise ProcessLookupError
+        return namespace
 
     def _stop_following(self, reason: str) -> None:
         """Let polls alone count: what can't be tied to its departure would otherwise be counted twice."""

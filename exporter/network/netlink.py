@@ -53,7 +53,10 @@ _STATS = struct.Struct("=BxHII")  # family, padding, index, filter
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _NUMBER = struct.Struct("=i")
 _COUNTERS = struct.Struct("=16Q")  # rtnl_link_stats64 as far as rx_missed_errors
+MOST_ERRNO = 4095
+"""The kernel's errors are all smaller (linux/err.h); `os.strerror` takes no number of more than 31 bits."""
 _NO_FAMILY = bytes(4)
+_MULTICAST_COLUMNS, _INDEX_DIGITS = 5, 10
 _ATTRIBUTE_TYPE = 0x3FFF  # without the flags "nested" and "network byte order"
 
 
@@ -214,20 +217,21 @@ def raise_error(data: bytes, start: int) -> None:
     """Raise what the payload of a NLMSG_ERROR or NLMSG_DONE says, if it is an error."""
     error = -(_number(data[start : start + _NUMBER.size]) or 0)
     if error > 0:
-        raise NetlinkError(error, os.strerror(error))
+        raise NetlinkError(error, os.strerror(min(error, MOST_ERRNO)))
 
 
 def parse_interface_indexes(text: bytes) -> dict[str, int]:
     """Read `/proc/<pid>/net/dev_mcast`: the index of each interface that has joined a multicast group.
 
     All that are up have, unless they can't (net/core/dev_addr_lists.c, dev_mc_seq_show). Unlike the list of
-    `/sys/class/net` it is readable without privilege.
+    `/sys/class/net` it is readable without privilege. A line that was cut off is passed over: half of `eth10` is
+    `eth1`.
     """
     indexes = {}
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         columns = line.split()
-        if len(columns) > 1 and columns[0].isdigit():
-            indexes[columns[1].decode(errors="replace")] = int(columns[0])
+        if len(columns) >= _MULTICAST_COLUMNS and columns[0].isdigit() and len(columns[0]) <= _INDEX_DIGITS:
+            indexes[columns[1].decode(errors="surrogateescape")] = int(columns[0])
     return indexes
 
 
@@ -266,4 +270,4 @@ def _number(data: bytes | None) -> int | None:
 
 
 def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")
+    return data.rstrip(b"\0").decode(errors="surrogateescape")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.inventory.inventory import Inventory
-from exporter.inventory.model import Container
+from exporter.inventory.model import Container, is_process_of
 from exporter.logs import get_logger
 from exporter.network.accounting import NamespaceKey, Reading
 from exporter.network.attribution import (
@@ -48,6 +48,9 @@ _IGNORED = (
 """The loopback, and the fallback tunnels that the kernel puts into every namespace with their modules."""
 
 _COLUMNS = 16
+_MOST_DIGITS = 20
+"""Of a number of 64 bits."""
+_HEADER_LINES = 2
 _READ_BYTES = 65536
 _OTHER_DESCRIPTORS = 64
 """Kept free for scrapes, the engine, the walkers and the files that are read."""
@@ -62,23 +65,32 @@ def parse_net_dev(text: bytes) -> dict[str, InterfaceCounters]:
     """Read `/proc/<pid>/net/dev`: the counters of each interface but the loopback and fallback tunnels.
 
     The columns have been the same since Linux 2.2 (net/core/net-procfs.c, dev_seq_printf_stats); a line that
-    does not have at least these, for instance of a truncated read, is passed over.
+    does not have at least these, for instance of a truncated read, is passed over. A name may hold any bytes but
+    spaces, slashes and colons; those that are no UTF-8 become lone surrogates, as in names of files.
     """
     interfaces = {}
-    for line in text.split(b"\n")[2:]:
-        name, colon, rest = line.rpartition(b":")
+    for line in text.split(b"\n")[_HEADER_LINES:]:
+        name, colon, rest = line.partition(b":")
         columns = rest.split()
         if not colon or len(columns) < _COLUMNS:
             continue
-        interface = name.strip().decode(errors="replace")
+        interface = name.strip().decode(errors="surrogateescape")
         if interface in _IGNORED or interface.startswith("ifb"):
             continue
-        try:
-            c = [int(column) for column in columns[:12]]
-        except ValueError:
+        digits = b"".join(columns[:12])
+        if not digits.isdigit() or len(digits) > 12 * _MOST_DIGITS:
             continue
+        c = [int(column) for column in columns[:12]]
         interfaces[interface] = InterfaceCounters(c[0], c[1], c[2], c[3], c[8], c[9], c[10], c[11])
     return interfaces
+
+
+def is_whole(net_dev: bytes) -> bool:
+    """Whether a text of `/proc/<pid>/net/dev` shows no sign of having been cut off.
+
+    Every namespace has a loopback. Half a file must not be taken for a namespace that lost its interfaces.
+    """
+    return net_dev.endswith(b"\n") and net_dev.count(b"\n") > _HEADER_LINES
 
 
 def start_ticks(stat: bytes) -> int:
@@ -89,7 +101,8 @@ def start_ticks(stat: bytes) -> int:
     Raises ValueError if the text is no stat line.
     """
     fields = stat.rpartition(b")")[2].split()
-    if len(fields) < 20:  # noqa: PLR2004 - fields 3 to 22 of stat
+    # Fields 3 to 23: where there is a further one, the number before it was not cut off.
+    if len(fields) < 21 or not fields[19].isdigit() or len(fields[19]) > _MOST_DIGITS:  # noqa: PLR2004 - see above
         raise ValueError("not a line of /proc/<pid>/stat")
     return int(fields[19])
 
@@ -128,10 +141,10 @@ class ProcfsSource:
         """Whether the process that the engine names is one here, and the container's.
 
         A remote engine, Docker Desktop and a container without the host's process namespace have other
-        process numbers; the process's cgroups carry the container's id on every cgroup version and driver.
+        process numbers.
         """
         try:
-            return container.id in (self._procfs / str(container.pid) / "cgroup").read_text(errors="replace")
+            return is_process_of(container.id, (self._procfs / str(container.pid) / "cgroup").read_bytes())
         except OSError:
             return False
 
@@ -202,7 +215,7 @@ class ProcfsSource:
             return None
         try:
             # Only now is it certain which process this is: the check goes through the descriptor.
-            if owner.id.encode() not in read_file(descriptor, "cgroup"):
+            if not is_process_of(owner.id, read_file(descriptor, "cgroup")):
                 raise ProcessLookupError
             born_watched = start_ticks(read_file(descriptor, "stat")) >= self._born_ticks
         except (*_GONE, ValueError):
@@ -228,9 +241,9 @@ class ProcfsSource:
         settled = namespace.attributed_from == source and not due
         if reading is not None and settled and text == namespace.text:
             return reading
-        interfaces = parse_net_dev(text)
-        if not interfaces and not text:
+        if not is_whole(text):
             return None
+        interfaces = parse_net_dev(text)
         networks = reading.networks if reading is not None else {}
         changed = reading is None or _replaced(reading.interfaces, interfaces)
         if changed or namespace.attributed_from != source:

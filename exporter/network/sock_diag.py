@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from exporter.network.netlink import MOST_ERRNO
+
 _NETLINK_SOCK_DIAG = 4
 _TCPDIAG_GETSOCK = 18
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -165,7 +167,7 @@ def _address(family: int, packed: bytes) -> bytes:
 def _raise_refusal(body: bytes) -> None:
     number = -_NUMBER.unpack_from(body)[0] if len(body) >= _NUMBER.size else errno.EPROTO
     if number > 0:
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(min(number, MOST_ERRNO)))
 
 
 @cache

@@ -23,6 +23,8 @@ from exporter.network.procfs import ProcfsSource, read_file
 _SNMP_NAMES = (b"OutSegs", b"RetransSegs", b"CurrEstab")
 _ACTIVITY_NAMES = (b"InSegs", b"CurrEstab")
 _NETSTAT_NAMES = (b"ListenOverflows",)
+_MOST_DIGITS = 20
+"""Of a number of 64 bits."""
 _ESTABLISHED, _TIME_WAIT = "established", "time_wait"
 
 
@@ -55,10 +57,11 @@ def parse_netstat(text: bytes) -> int | None:
 
 def parse_sockstat(text: bytes) -> int | None:
     """Connections in time_wait of `/proc/<pid>/net/sockstat`."""
-    words = _line(text, b"TCP:").split()
+    start, end = _line(text, b"TCP:")
+    words = text[start:end].split()
     for name, value in zip(words[1::2], words[2::2], strict=False):
-        if name == b"tw" and value.isdigit():
-            return int(value)
+        if name == b"tw":
+            return _count(value)
     return None
 
 
@@ -136,18 +139,18 @@ def _labels(name: str) -> tuple[LabelSet, LabelSet, LabelSet]:
 def _fields(text: bytes, prefix: bytes, names: tuple[bytes, ...]) -> tuple[int | None, ...]:
     """Some of the fields of two lines with a prefix: the names, and below them the values (net/ipv4/proc.c).
 
+    Of a file that was cut off in either, none: half a number would look like a counter that began anew.
     There are up to 150 names, and they are the same in each namespace: where those wanted stand is looked up once.
     """
-    header = _line(text, prefix)
-    start = text.find(header) + len(header) + 1 if header else len(text)
-    end = text.find(b"\n", start)
-    values = text[start : end if end >= 0 else len(text)].split()
-    if not values or values[0] != prefix:
+    start, end = _line(text, prefix)
+    header = text[start:end]
+    values = text[end + 1 : max(text.find(b"\n", end + 1), 0)].split()
+    if not header or not values or values[0] != prefix:
         return (None,) * len(names)
     found = []
     for position in _positions(header, names):
         value = values[position] if position is not None and position < len(values) else b""
-        found.append(int(value) if value.isdigit() else None)
+        found.append(_count(value))
     return tuple(found)
 
 
@@ -157,10 +160,13 @@ def _positions(header: bytes, names: tuple[bytes, ...]) -> tuple[int | None, ...
     return tuple(columns.index(name) if name in columns else None for name in names)
 
 
-def _line(text: bytes, prefix: bytes) -> bytes:
-    """The first line that begins with a prefix, without its line feed; empty if there is none."""
+def _line(text: bytes, prefix: bytes) -> tuple[int, int]:
+    """Where the first line that begins with a prefix begins and ends; an empty place if there is no whole one."""
     start = 0 if text.startswith(prefix) else text.find(b"\n" + prefix) + 1
     if start == 0 and not text.startswith(prefix):
-        return b""
-    end = text.find(b"\n", start)
-    return text[start : end if end >= 0 else len(text)]
+        return 0, 0
+    return start, max(text.find(b"\n", start), start)
+
+
+def _count(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else None

@@ -31,7 +31,7 @@ from exporter.metrics.catalogue import (
 )
 from exporter.metrics.samples import FamilySamples, LabelSet, Sample, label_set
 from exporter.volume.capacity import Capacity
-from exporter.volume.kinds import is_anonymous, is_bind_mount, kind_of, name_in, users_of
+from exporter.volume.kinds import is_anonymous, is_bind_mount, kind_of, name_in, takes_none_unmounted, users_of
 from exporter.volume.measuring import Measuring
 from exporter.volume.mounts import on_host
 from exporter.volume.state import VolumeState
@@ -151,12 +151,16 @@ class VolumeCollector:
         yield VOLUME_MOUNT_INFO, mounts
 
     def _dangling(self, users: dict[str, Counter[str]]) -> Iterator[FamilySamples]:
-        """Count what nobody uses; what of it is not measured yet makes the sum unknown, what can't be does not."""
+        """Count what nobody uses; who uses a cluster volume, only other nodes know.
+
+        What of it is not measured yet makes the sum unknown. What can't be measured does not, unless it is all.
+        """
         counts: Counter[str] = Counter({"true": 0, "false": 0})
-        sizes: Counter[str] = Counter({"true": 0, "false": 0})
+        sizes: dict[str, list[int]] = {"true": [], "false": []}
         pending: set[str] = set()
+        unmeasurable: set[str] = set()
         for name, volume in self._inventory.volumes.items():
-            if name in users:
+            if name in users or volume.is_cluster:
                 continue
             anonymous = "true" if is_anonymous(volume) else "false"
             counts[anonymous] += 1
@@ -164,11 +168,19 @@ class VolumeCollector:
             if state is None or state.is_pending:
                 pending.add(anonymous)
             elif state.used_bytes is not None:
-                sizes[anonymous] += state.used_bytes
+                sizes[anonymous].append(state.used_bytes)
+            elif state.failing or not takes_none_unmounted(volume):
+                unmeasurable.add(anonymous)
+            else:
+                sizes[anonymous].append(0)
         yield VOLUME_DANGLING, [(label_set(("anonymous",), (key,)), n) for key, n in counts.items()]
         yield (
             VOLUME_DANGLING_BYTES,
-            [(label_set(("anonymous",), (key,)), n) for key, n in sizes.items() if key not in pending],
+            [
+                (label_set(("anonymous",), (key,)), sum(known))
+                for key, known in sizes.items()
+                if key not in pending and (known or key not in unmeasurable)
+            ],
         )
 
     def _filesystems(self) -> Iterator[FamilySamples]:
@@ -187,8 +199,11 @@ class VolumeCollector:
 
 
 def _is_encrypted(state: VolumeState) -> bool | None:
-    """Whether files are encrypted below their file system; not told of what the file system itself encrypts."""
-    if state.directory is not None and state.directory.has_encrypted_names and not state.is_encrypted:
+    """Whether files are encrypted below their file system; not told of what the file system itself encrypts.
+
+    Nor of a directory that was not seen: it may be elsewhere, or such a one.
+    """
+    if state.directory is None or (state.directory.has_encrypted_names and not state.is_encrypted):
         return None
     return state.is_encrypted
 

@@ -26,7 +26,7 @@ class DeviceStack:
             return None
         try:
             return self._is_encrypted((self._sysfs / "dev/block" / device).resolve(strict=True))
-        except OSError:
+        except (OSError, RecursionError):  # a loop device whose file seems to lie on itself, seen from a container
             return None
 
     def _is_encrypted(self, folder: Path) -> bool | None:

@@ -28,6 +28,11 @@ def needs_mount(volume: Volume) -> bool:
     return volume.driver != "local" or bool(volume.options.get("type") or volume.options.get("device"))
 
 
+def takes_none_unmounted(volume: Volume) -> bool:
+    """Whether removing a volume that is not mounted frees nothing: tmpfs, nfs, a bind, a disk."""
+    return volume.driver == "local" and needs_mount(volume)
+
+
 def kind_of(volume: Volume) -> str:
     """Its kind: directory, bind, the type of a local mount (tmpfs, nfs, ext4), plugin, cluster or bind_mount."""
     if is_bind_mount(volume):
@@ -36,7 +41,7 @@ def kind_of(volume: Volume) -> str:
         return "cluster"
     if volume.driver != "local":
         return "plugin"
-    if "bind" in volume.options.get("o", "").split(","):
+    if not {"bind", "rbind"}.isdisjoint(volume.options.get("o", "").split(",")):
         return "bind"
     return volume.options.get("type") or "directory"
 
@@ -72,12 +77,12 @@ def users_of(inventory: Inventory) -> dict[str, Counter[str]]:
     return users
 
 
-def writers_of(inventory: Inventory) -> dict[str, frozenset[str]]:
-    """Ids of the running containers that may write to each volume."""
-    writers: dict[str, set[str]] = {}
+def writers_of(inventory: Inventory) -> dict[str, dict[str, int]]:
+    """Of the running containers that may write to each volume, ids and process ids: a restart is another user."""
+    writers: dict[str, dict[str, int]] = {}
     for container in inventory.containers.values():
         if container.is_running:
             for mount in container.mounts:
                 if not mount.read_only:
-                    writers.setdefault(name_in(mount), set()).add(container.id)
-    return {name: frozenset(ids) for name, ids in writers.items()}
+                    writers.setdefault(name_in(mount), {})[container.id] = container.pid
+    return writers

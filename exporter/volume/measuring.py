@@ -16,7 +16,7 @@ from exporter.volume.capacity import Capacity
 from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
 from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
-from exporter.volume.places import Place, place_of
+from exporter.volume.places import Place, folder_of, place_of, with_shared_filesystems
 from exporter.volume.plugin_status import ask_plugins
 from exporter.volume.probing import Probing
 from exporter.volume.state import VolumeOptions, VolumeState, declared_bytes
@@ -173,15 +173,16 @@ class Measuring:
             state = self._state(volume)
             self._place(state, places.get(name))
             state.is_encrypted = encrypted.get(state.place.mount.device) if state.place is not None else None
-            now = writers.get(name, frozenset())
-            left, state.writers = state.writers - now, now
+            before, state.writers = state.writers, writers.get(name, {})
             self._walking.take_up([state])
-            if left:
+            if before.items() - state.writers.items():
+                state.lost_a_writer = not state.is_walked
                 self._walking.hurry(name)
         await self._note_writes()
         await self._walking.close_unused(encrypted.keys())
+        self._probing.keep_only([place.mount for place in places.values()])
         await self._probing.close_unused([place.mount.path for place in places.values()])
-        if any(state.place is not None and state.directory is None for state in self.states.values()):
+        if any(state.place and (state.directory is None or state.lost_a_writer) for state in self.states.values()):
             self._unprobed.set()
             self._unprobed_remote.set()
         elif self.states:
@@ -221,7 +222,7 @@ class Measuring:
         written = await asyncio.to_thread(read_written_bytes, containers, options.procfs, options.rootfs)
         busy = {id_ for id_, count in written.items() if count != self._written.get(id_, count)}
         self._written = written
-        self._walking.written(name for name, state in self.states.items() if state.writers & busy)
+        self._walking.written(name for name, state in self.states.items() if not busy.isdisjoint(state.writers))
 
     async def _probe_when_due(self, probe: _Probe, unprobed: asyncio.Event) -> None:
         """Ask for the space at each interval, and at once where a new volume or file system came."""
@@ -294,8 +295,11 @@ class Measuring:
 def _found(volumes: Mapping[str, Volume], rootfs: Path) -> tuple[dict[str, Place], dict[str, bool | None]]:
     """Where volumes are, and whether each of their devices is encrypted; reads files, so not on the loop."""
     table = parse_mountinfo(_MOUNTINFO.read_bytes())
-    places = {name: place_of(volume, table, rootfs) for name, volume in volumes.items()}
-    found = {name: place for name, place in places.items() if place is not None}
+    # In a container the links of the host lead elsewhere; there what they lead to is mounted in their place.
+    folders = set(map(folder_of, volumes.values())) - {""} if rootfs == Path("/") else set()
+    links = {folder: str(Path(folder).resolve()) for folder in folders}
+    places = {name: place_of(volume, table, rootfs, links) for name, volume in volumes.items()}
+    found = with_shared_filesystems({name: place for name, place in places.items() if place is not None})
     stack = DeviceStack(table, rootfs)
     return found, {device: stack.is_encrypted(device) for device in {p.mount.device for p in found.values()}}
 

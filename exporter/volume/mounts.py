@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Self
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-_FIXED_FIELDS = 6
+_DEVICE = re.compile(rb"[0-9]+:[0-9]+")
+_FIXED_FIELDS, _LAST_FIELDS = 6, 3
 _REMOTE_TYPES = frozenset(
     {
         "nfs",
@@ -128,19 +129,25 @@ class MountChanges:
 
 
 def parse_mountinfo(text: bytes) -> MountTable:
-    """Read a mountinfo file; lines of another form are passed over."""
+    """Read a mountinfo file; lines of another form are passed over.
+
+    The last three fields follow a hyphen. Only a line feed ends a line: the kernel writes an escape for one in a
+    path, but none for other bytes that end lines elsewhere.
+    """
     mounts = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         head, separator, tail = line.partition(b" - ")
         fields, rest = head.split(b" "), tail.split(b" ")
-        if not separator or len(fields) < _FIXED_FIELDS or len(rest) < 2:  # noqa: PLR2004 - type and source
+        if not separator or len(fields) < _FIXED_FIELDS or len(rest) < _LAST_FIELDS:
+            continue
+        if not _DEVICE.fullmatch(fields[2]) or not fields[4].startswith(b"/"):
             continue
         mounts.append(
             MountPoint(
                 path=_unescaped(fields[4]),
                 root=_unescaped(fields[3]),
-                device=fields[2].decode(errors="replace"),
-                fstype=rest[0].decode(errors="replace"),
+                device=fields[2].decode(),
+                fstype=rest[0].decode(errors="surrogateescape"),
                 source=_unescaped(rest[1]),
                 project_quota=b"prjquota" in rest[-1].split(b","),
             )
@@ -161,4 +168,4 @@ def seen_here(path: str, rootfs: Path) -> str:
 
 def _unescaped(field: bytes) -> str:
     """Spaces, tabs, line feeds and backslashes are written as three octal digits (fs/proc_namespace.c)."""
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field).decode(errors="replace")
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field).decode(errors="surrogateescape")

@@ -1,10 +1,12 @@
 """Where the files of a volume are seen here, and whether their file system is the volume's own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from exporter.inventory.model import Volume
-from exporter.volume.kinds import needs_mount
+from exporter.volume.kinds import is_bind_mount, needs_mount
 from exporter.volume.mounts import MountPoint, MountTable, seen_here
 
 
@@ -29,8 +31,19 @@ class Place:
         )
 
 
-def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
+def folder_of(volume: Volume) -> str:
+    """The folder in which the driver `local` has all its volumes; a bind mount itself; empty for others."""
+    if is_bind_mount(volume):
+        return volume.mountpoint
+    return volume.mountpoint.rpartition("/")[0].rpartition("/")[0] if volume.driver == "local" else ""
+
+
+def place_of(
+    volume: Volume, table: MountTable, rootfs: Path, links: Mapping[str, str] = MappingProxyType({})
+) -> Place | None:
     """Find a volume's files; None while it has none, or none that is seen here.
+
+    `links` says where folders that are symbolic links lead to: mounts are known by their real paths alone.
 
     A volume with driver options has files only while something is mounted on its mount point: what is seen there
     otherwise is the disk below. What is mounted is the volume's own file system if it is all of one (its root),
@@ -38,7 +51,8 @@ def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
     """
     if not volume.mountpoint:
         return None
-    path = seen_here(volume.mountpoint, rootfs)
+    folder = folder_of(volume)
+    path = seen_here(links.get(folder, folder) + volume.mountpoint.removeprefix(folder), rootfs)
     exact, holder = table.at(path), table.holding(path)
     if holder is None or (exact is None and needs_mount(volume)):
         return None
@@ -48,3 +62,19 @@ def place_of(volume: Volume, table: MountTable, rootfs: Path) -> Place | None:
     )
     mount = holder if holder.is_remote else table.filesystem_of(holder)
     return Place(path, mount, is_own, tuple(table.below(path)))
+
+
+def with_shared_filesystems(places: Mapping[str, Place]) -> dict[str, Place]:
+    """The places, with one mount for each file system that they share, also where none shows it whole.
+
+    In a container each bind shows a part of the host's disk: one full disk would look like several.
+    """
+    shared: dict[str, MountPoint] = {}
+    for place in places.values():
+        known = shared.setdefault(place.mount.device, place.mount)
+        if not place.is_own and (len(place.mount.path), place.mount.path) < (len(known.path), known.path):
+            shared[place.mount.device] = place.mount
+    return {
+        name: place if place.is_own else replace(place, mount=shared[place.mount.device])
+        for name, place in places.items()
+    }

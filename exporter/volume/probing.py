@@ -26,10 +26,12 @@ class Probing:
                 group.create_task(self._probe_directory(state), name=f"space of {state.volume.name}")
 
     async def probe_local(self, states: Collection[VolumeState], *, only_new: bool = False) -> None:
-        """Ask this host's file systems and directories; `only_new` leaves out what was asked for before."""
-        asked = _asked(states, is_remote=False, only_new=only_new)
-        for state in asked:
-            await self._probe_directory(state)
+        """Ask this host's file systems and directories; `only_new` leaves out those to which nothing happened."""
+        answered = [
+            state
+            for state in _asked(states, is_remote=False, only_new=only_new)
+            if await self._probe_directory(state)
+        ]
         placed = [state for state in states if state.place is not None]
         own = {state.place.mount for state in placed if state.place is not None and state.place.is_own}
         shared = {
@@ -38,15 +40,16 @@ class Probing:
             if state.place is not None and not state.place.is_own and state.directory is not None
         }
         local = {mount for mount in shared if not mount.is_remote}
-        for mount in self.spaces.keys() - own - shared:
-            del self.spaces[mount]
+        self.keep_only(own | shared)
         for mount in (local - self.spaces.keys()) if only_new else local:
             try:
-                self.spaces[mount] = await self._local.space(mount.path, self._timeout_seconds)
+                found = await self._local.space(mount.path, self._timeout_seconds)
+                if found.is_told:
+                    self.spaces[mount] = found
             except MeasureError as error:
-                self.spaces.pop(mount, None)
+                # What was known stays: without it a quota would be no quota, and a declaration leave more.
                 get_logger().debug("file system not readable", filesystem=mount.path, reason=str(error))
-        for state in asked:
+        for state in answered:
             self._judge(state)
 
     def capacity(self, state: VolumeState) -> Capacity | None:
@@ -55,7 +58,7 @@ class Probing:
         if state.place is not None and state.directory is not None:
             filesystem = self.spaces.get(state.place.mount)
             if state.place.is_own:
-                own = state.directory.space
+                own = state.directory.space if state.directory.space.is_told else None
             elif self._is_limited(state):
                 quota = state.directory.space
         return capacity_of(
@@ -66,6 +69,11 @@ class Probing:
             used_bytes=state.used_bytes,
         )
 
+    def keep_only(self, mounts: Collection[MountPoint]) -> None:
+        """Forget the space of all other file systems."""
+        for mount in self.spaces.keys() - set(mounts):
+            del self.spaces[mount]
+
     async def close_unused(self, paths: Collection[str]) -> None:
         """End the children that asked servers about other mount points than these."""
         await close_all(self._remote.pop(path) for path in self._remote.keys() - set(paths))
@@ -74,10 +82,12 @@ class Probing:
         """End all children."""
         await close_all([self._local, *self._remote.values()])
 
-    async def _probe_directory(self, state: VolumeState) -> None:
+    async def _probe_directory(self, state: VolumeState) -> bool:
+        """Ask for a directory's space; whether that was answered."""
         place = state.place
         if place is None:
-            return
+            return False
+        state.lost_a_writer = False
         prober = self._local
         if place.mount.is_remote:
             prober = self._remote.setdefault(place.mount.path, Walker(place.mount.path))
@@ -86,16 +96,19 @@ class Probing:
         except MeasureError as error:
             if place.has_files_of(state.place):
                 state.failed(error)
-            return
+            return False
         if not place.has_files_of(state.place):  # they are elsewhere by now
-            return
+            return False
         state.directory = found
+        if not found.space.is_told:
+            return True
         if place.is_own or place.mount.is_remote:
             self.spaces[place.mount] = found.space
         if place.is_own:
             used = found.space.size_bytes - found.space.free_bytes
             inodes = found.space.inodes - found.space.inodes_free if found.space.inodes else None
             state.succeeded(used, inodes, found.seconds)
+        return True
 
     def _judge(self, state: VolumeState) -> None:
         """See whether a directory's quota is its own, and then take its usage from that."""
@@ -130,6 +143,6 @@ def _asked(states: Collection[VolumeState], *, is_remote: bool, only_new: bool) 
 def _is_asked(state: VolumeState, *, only_new: bool) -> bool:
     if state.directory is None:
         return not (only_new and state.failing)
-    if only_new or state.place is None:
+    if state.place is None or (only_new and not state.lost_a_writer):
         return False
     return state.place.is_own or state.place.mount.is_remote or state.place.mount.project_quota

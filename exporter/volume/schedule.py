@@ -40,6 +40,7 @@ class Schedule:
         self._urgent: dict[str, None] = {}
         self._written: dict[str, None] = {}
         self._ready: dict[str, None] = {}
+        self._overdue: dict[str, None] = {}
         self._later: list[tuple[float, str]] = []
         self._rest_until = 0.0
 
@@ -76,8 +77,7 @@ class Schedule:
     def remove(self, name: str) -> None:
         """Forget a volume."""
         self._items.pop(name, None)
-        for waiting in (self._new, self._urgent, self._written, self._ready):
-            waiting.pop(name, None)
+        self._wait_no_more(name)
 
     def names(self) -> set[str]:
         """All volumes that are taken up."""
@@ -95,18 +95,19 @@ class Schedule:
             due, name = heapq.heappop(self._later)
             item = self._items.get(name)
             if item is not None and item.due == due and not item.is_running and name not in self._new:
-                (self._written if item.is_written else self._ready)[name] = None
+                is_old = now - item.measured_at >= self._max_age_seconds
+                waiting = self._overdue if is_old else self._written if item.is_written else self._ready
+                waiting[name] = None
         for name in self._in_order(now):
             if self._items[name].group not in busy:
-                for waiting in (self._new, self._urgent, self._written, self._ready):
-                    waiting.pop(name, None)
+                self._wait_no_more(name)
                 item = self._items[name]
                 item.is_running, item.is_urgent, item.is_written = True, False, False
                 return name, now
         wake = max(self._later[0][0], self._rest_until) if self._later else now + self._interval_seconds
         if self._urgent:
             wake = min(wake, self._rest_until - URGENT_REST_SECONDS)
-        if self._written or self._ready:
+        if self._written or self._ready or self._overdue:
             wake = min(wake, self._rest_until)
         # Where only busy groups have something due, the end of their walk wakes.
         return None, wake if wake > now else now + self._interval_seconds
@@ -127,15 +128,20 @@ class Schedule:
     def _plan(self, name: str, item: _Item) -> None:
         pause = self._max_age_seconds if item.is_idle else self._interval_seconds
         item.due = item.measured_at + max(pause, item.seconds * self._rest_per_second)
-        self._written.pop(name, None)
-        self._ready.pop(name, None)
+        for waiting in (self._written, self._ready, self._overdue):
+            waiting.pop(name, None)
         heapq.heappush(self._later, (item.due, name))
+
+    def _wait_no_more(self, name: str) -> None:
+        for waiting in (self._new, self._urgent, self._written, self._ready, self._overdue):
+            waiting.pop(name, None)
 
     def _in_order(self, now: float) -> Iterator[str]:
         yield from list(self._new)
         if self._rest_until - now <= URGENT_REST_SECONDS:
             yield from list(self._urgent)
         if self._rest_until <= now:
+            yield from list(self._overdue)
             oldest = [next(iter(waiting)) for waiting in (self._written, self._ready) if waiting]
             yield from (name for name in oldest if now - self._items[name].measured_at >= self._max_age_seconds)
             yield from list(self._written)

@@ -41,7 +41,10 @@ class VolumeOptions:
 
 @dataclass(slots=True)
 class VolumeState:
-    """A volume with all that was found out about it; None for what is not known."""
+    """A volume with all that was found out about it; None for what is not known.
+
+    `lost_a_writer` says that a container that may have written ended since its file system was asked last.
+    """
 
     volume: Volume
     labels: LabelSet
@@ -57,7 +60,8 @@ class VolumeState:
     is_engines: bool = False
     errors: Counter[str] = field(default_factory=Counter)
     failing: str = ""
-    writers: frozenset[str] = frozenset()
+    writers: Mapping[str, int] = field(default_factory=dict)
+    lost_a_writer: bool = False
     plugin_status: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -67,13 +71,10 @@ class VolumeState:
 
     @property
     def is_walked(self) -> bool:
-        """Whether only a walk tells its usage: no file system and no quota of its own does."""
-        return (
-            self.place is not None
-            and not self.place.is_own
-            and self.directory is not None
-            and not self.has_own_quota
-        )
+        """Whether only a walk tells its usage: no file system and no quota of its own does; servers are spared."""
+        if self.place is None or self.directory is None or self.has_own_quota:
+            return False
+        return not self.place.is_own or not (self.directory.space.is_told or self.place.mount.is_remote)
 
     @property
     def is_pending(self) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,11 @@ class Space:
     available_bytes: int
     inodes: int
     inodes_free: int
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the file system tells it: a tmpfs without a limit, ramfs and some of FUSE say 0, used or not."""
+        return self.size_bytes > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,11 @@ class Walker:
 
         Raises MeasureError with the reason missing, permission, io, timeout or died.
         """
-        return _space(await self._ask({"operation": "space", "path": path}, timeout_seconds))
+        return parse_space(await self._ask({"operation": "space", "path": path}, timeout_seconds))
 
     async def directory(self, path: str, timeout_seconds: float) -> DirectorySpace:
         """Ask for the space of a directory, with its quota. Raises MeasureError like `space`."""
-        found = await self._ask({"operation": "directory", "path": path}, timeout_seconds)
-        project = Project(**found["project"]) if found["project"] else None
-        return DirectorySpace(_space(found), float(found["seconds"]), project, bool(found["has_encrypted_names"]))
+        return parse_directory(await self._ask({"operation": "directory", "path": path}, timeout_seconds))
 
     async def usage(
         self, path: str, timeout_seconds: float, nested: Sequence[str] = (), known_inodes: int = 0
@@ -98,8 +101,7 @@ class Walker:
         """
         is_large = known_inodes > walker.LARGE_TREE_INODES
         request = {"operation": "usage", "path": path, "nested": list(nested), "is_large": is_large}
-        found = await self._ask(request, timeout_seconds)
-        return Measurement(int(found["used_bytes"]), int(found["inodes_used"]), float(found["seconds"]))
+        return parse_measurement(await self._ask(request, timeout_seconds))
 
     async def close(self) -> None:
         """Kill the child with all that it started; one that hangs in the kernel is left to it."""
@@ -112,7 +114,7 @@ class Walker:
                     await process.wait()
             self._dying = process
 
-    async def _ask(self, request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    async def _ask(self, request: dict[str, Any], timeout_seconds: float) -> bytes:
         async with self._turn:
             answered = False
             try:
@@ -125,11 +127,9 @@ class Walker:
                 if not answered:
                     # Its answer would come too late, for a question that nobody asks any more.
                     await self.close()
-        if "error" in found:
-            raise MeasureError(str(found["error"]), str(found.get("message")))
         return found
 
-    async def _exchange(self, line: str) -> dict[str, Any]:
+    async def _exchange(self, line: str) -> bytes:
         process = self._process
         if process is None:
             if self._dying is not None and self._dying.returncode is None:
@@ -141,10 +141,12 @@ class Walker:
         try:
             process.stdin.write(line.encode() + b"\n")
             await process.stdin.drain()
-            found: dict[str, Any] = json.loads(await process.stdout.readline())
+            answer = await process.stdout.readline()
         except (OSError, ValueError):
-            raise MeasureError("died", f"walker {self._name} ended while it measured") from None
-        return found
+            answer = b""
+        if not answer.endswith(b"\n"):
+            raise MeasureError("died", f"walker {self._name} ended while it measured")
+        return answer
 
     async def _start(self) -> asyncio.subprocess.Process:
         try:
@@ -169,5 +171,53 @@ async def close_all(walkers: Iterable[Walker]) -> None:
             group.create_task(one.close(), name="end of a walker")
 
 
+def parse_space(answer: bytes) -> Space:
+    """Read a walker's answer to a question for space.
+
+    Raises MeasureError with the reason that it gives, or `io` if it is no such answer.
+    """
+    with _refusing_nonsense():
+        return _space(_found(answer))
+
+
+def parse_directory(answer: bytes) -> DirectorySpace:
+    """Read an answer to a question for a directory's space. Raises MeasureError like `parse_space`."""
+    with _refusing_nonsense():
+        found = _found(answer)
+        project = Project(**found["project"]) if found["project"] else None
+        return DirectorySpace(_space(found), float(found["seconds"]), project, bool(found["has_encrypted_names"]))
+
+
+def parse_measurement(answer: bytes) -> Measurement:
+    """Read an answer to a question for usage. Raises MeasureError like `parse_space`."""
+    with _refusing_nonsense():
+        found = _found(answer)
+        return Measurement(_count(found["used_bytes"]), _count(found["inodes_used"]), float(found["seconds"]))
+
+
+@contextlib.contextmanager
+def _refusing_nonsense() -> Iterator[None]:
+    """The walker is another program: after an upgrade it may be of another version than this one."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise MeasureError("io", f"the walker's answer can't be read: {error}") from None
+
+
+def _found(answer: bytes) -> dict[str, Any]:
+    found = json.loads(answer)
+    if not isinstance(found, dict):
+        raise TypeError("no object")
+    if "error" in found:
+        raise MeasureError(str(found["error"]), str(found.get("message")))
+    return found
+
+
 def _space(found: dict[str, Any]) -> Space:
-    return Space(**{name: int(found[name]) for name in Space.__slots__})
+    return Space(**{name: _count(found[name]) for name in Space.__slots__})
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"no count: {value!r}")
+    return value

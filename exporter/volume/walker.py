@@ -30,9 +30,12 @@ LARGE_TREE_INODES = 5_000
 """From here on the start of another program is repaid many times over."""
 
 _FIND_OUTPUT_BYTES = 262144
+_FIND_PAUSE_SECONDS = 0.02
+"""Meanwhile find fills its pipe: to be woken for each of its writes of 4 KiB costs both sides processor time."""
+
 _SECTORS_OF_ONE_BLOCK = 8
-_NO_BLOCK, _ONE_BLOCK = b"\n0\n", b"\n8\n"
-"""How the walk with find writes inodes without blocks and with one of 4 KiB."""
+_NO_BLOCK, _ONE_BLOCK = b"\n0 ", b"\n8 "
+"""How the walk with find writes inodes without blocks and with one of 4 KiB, and the next one's separator."""
 
 _BLOCK_BYTES = 512
 """The unit of st_blocks, whatever the file system's block size (stat(2))."""
@@ -159,18 +162,49 @@ def walk(path: str, nested: Sequence[str] = (), most_inodes: int | None = None) 
     return blocks * _BLOCK_BYTES, inodes
 
 
-def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
-    """`usage` by GNU find; None if it met any error.
+class FoundInodes:
+    """The sum of what find prints, which comes in pieces that end anywhere.
 
-    It prints the blocks of each inode between line feeds, with inode number and links where that has other names.
+    Of each inode its blocks, behind a separator, with inode number and links where it may have other names.
     """
+
+    def __init__(self) -> None:
+        self.blocks = self.inodes = 0
+        self._links: dict[int, int] = {}
+        self._rest = b""
+
+    def add(self, output: bytes) -> None:
+        """Take in a piece. Raises ValueError if it isn't what find prints."""
+        whole, separator, self._rest = (self._rest + output).rpartition(b" ")
+        whole += separator
+        # Most inodes of large trees are empty or have one block: those are counted without being parsed.
+        of_one_block = whole.count(_ONE_BLOCK)
+        self.blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
+        self.inodes += of_one_block + whole.count(_NO_BLOCK)
+        entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
+        try:
+            self.blocks += sum(map(int, entries))
+            self.inodes += len(entries)
+        except ValueError:  # some have several names
+            for entry in entries:
+                count, *inode_and_names = map(int, entry.split(":"))
+                if not inode_and_names or not _met_before(self._links, *inode_and_names):
+                    self.blocks += count
+                    self.inodes += 1
+
+    def end(self) -> None:
+        """Take in the last inode. Raises ValueError likewise."""
+        self.add(b" ")
+
+
+def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[int, int] | None:
+    """`usage` by GNU find; None if it met any error."""
     # Its own way not to go where something is mounted; the mount point itself is not counted either.
     foreign = [word for mounted in nested for word in ("-path", f"./{_literal(mounted)}", "-prune", "-o")]
-    linked = ["!", "-type", "d", "-links", "+1", "-printf", r"\n%b:%i:%n\n", "-o"]
-    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *linked, "-printf", r"\n%b\n"]
-    blocks = inodes = 0
-    links: dict[int, int] = {}
-    rest = b""
+    # What most inodes are is asked first, and find writes text before a number with it, behind it by itself.
+    of_one_name = ["-links", "1", "-printf", r" \n%b", "-o", "-type", "d", "-printf", r" \n%b", "-o"]
+    command = [find, ".", "-ignore_readdir_race", "-xdev", *foreign, *of_one_name, "-printf", r" \n%b:%i:%n"]
+    found = FoundInodes()
     root = os.open(path, _OPEN_DIRECTORY)  # find would follow a symbolic link in its place
     try:
         process = subprocess.Popen(  # noqa: S603 - a fixed program; no word of a user's is an option
@@ -187,22 +221,10 @@ def walk_with_find(find: str, path: str, nested: Sequence[str] = ()) -> tuple[in
         if process.stdout is None:
             return None
         while output := process.stdout.read(_FIND_OUTPUT_BYTES):
-            whole, _, rest = (rest + output).rpartition(b"\n")
-            # Most inodes of large trees are empty or have one block: those are counted without being parsed.
-            of_one_block = whole.count(_ONE_BLOCK)
-            blocks += of_one_block * _SECTORS_OF_ONE_BLOCK
-            inodes += of_one_block + whole.count(_NO_BLOCK)
-            entries = whole.replace(_NO_BLOCK, b"").replace(_ONE_BLOCK, b"").decode("ascii").split()
-            try:
-                blocks += sum(map(int, entries))
-                inodes += len(entries)
-            except ValueError:  # some have several names
-                for entry in entries:
-                    count, *inode_and_names = map(int, entry.split(":"))
-                    if not inode_and_names or not _met_before(links, *inode_and_names):
-                        blocks += count
-                        inodes += 1
-    return (blocks * _BLOCK_BYTES, inodes) if process.returncode == 0 and inodes else None
+            found.add(output)
+            time.sleep(_FIND_PAUSE_SECONDS)
+        found.end()
+    return (found.blocks * _BLOCK_BYTES, found.inodes) if process.returncode == 0 and found.inodes else None
 
 
 def space(path: str) -> dict[str, int]:
@@ -261,7 +283,7 @@ def has_encrypted_names(path: str) -> bool:
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
-    """Do what a request asks for; an error becomes its reason.
+    """Do what a request asks for; an error becomes its reason, also of a path that no file can have.
 
     The operations: `space`, of a file system; `directory`, the same with a directory's quota and encryption;
     `usage`, a walk.
@@ -281,6 +303,8 @@ def answer(request: dict[str, object]) -> dict[str, object]:
             result["has_encrypted_names"] = has_encrypted_names(path)
     except OSError as error:
         result = {"error": _REASONS.get(error.errno or 0, "io"), "message": error.strerror or str(error)}
+    except ValueError as error:  # a zero byte in the path, or a lone surrogate
+        result = {"error": "io", "message": str(error)}
     result["seconds"] = time.monotonic() - started
     return result
 

@@ -1,10 +1,11 @@
 """The HTTP server: the metrics page, health, readiness and the status page; GET and HEAD only."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from exporter import __version__
 from exporter.logs import get_logger
@@ -64,7 +65,11 @@ class Server:
         if self._settings.telemetry_path != "/":
             application.router.add_get("/", self._status)
         runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, keepalive_timeout=_IDLE_SECONDS
+            application,
+            access_log=None,
+            logger=_library_logger(),
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            keepalive_timeout=_IDLE_SECONDS,
         )
         await runner.setup()
         try:
@@ -97,6 +102,8 @@ class Server:
                 if request.transport is not None:
                     request.transport.abort()
                 self._count("408")
+            except ConnectionResetError:  # it hung up meanwhile
+                self._count("499")
             else:
                 self._count("200")
         finally:
@@ -133,6 +140,18 @@ class Server:
         )
 
 
+def _library_logger() -> logging.Logger:
+    """What aiohttp logs to: all but what clients do, who could otherwise fill the log with garbage requests."""
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, (http_exceptions.HttpProcessingError, ConnectionError))
+
+    logger = logging.getLogger("exporter.web")
+    logger.filters = [is_ours]
+    return logger
+
+
 def log_addresses(urls: Sequence[str]) -> None:
     """Say where to look."""
     for url in urls:
@@ -143,8 +162,8 @@ async def _listen(runner: web.AppRunner, address: ListenAddress) -> int:
     """Listen, and return the port: the one asked for, or the one that the system chose for port 0."""
     try:
         await web.TCPSite(runner, address.host, address.port).start()
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:  # the latter of a host that is no name in DNS
+        reason = getattr(error, "strerror", None) or str(error)
         raise ListenError(
             f"can't listen on {address}: {reason}; choose another address with --web.listen-address"
         ) from None

@@ -27,13 +27,13 @@ td.lack::before { content: "▲ "; color: #c0392b; }
 
 
 def render_status(version: str, metrics_path: str, rows: Sequence[StatusRow]) -> str:
-    """The page in HTML; all that comes from outside is escaped."""
+    """The page in HTML; all that comes from outside is escaped, also what UTF-8 can't hold (lone surrogates)."""
     marks = {True: ' class="fine"', False: ' class="lack"', None: ""}
     table = "\n".join(
         f"<tr><th>{escape(row.name)}</th><td{marks[row.healthy]}>{escape(row.value)}</td></tr>" for row in rows
     )
     path = escape(metrics_path)
-    return f"""<!DOCTYPE html>
+    page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -51,3 +51,4 @@ def render_status(version: str, metrics_path: str, rows: Sequence[StatusRow]) ->
 </body>
 </html>
 """
+    return page.encode(errors="backslashreplace").decode()

@@ -41,6 +41,8 @@ class FakeEngine:
         """Paths whose answers wait for an event."""
         self.delay_seconds = 0.0
         """How long every answer takes."""
+        self.answer_seconds: Callable[[], float] = lambda: 0.0
+        """How much longer each answer takes after it was made: it may be old when it comes."""
         self.streams: list[asyncio.Queue[bytes | None]] = []
         self._made = 0
         self._runner: web.AppRunner | None = None
@@ -167,6 +169,7 @@ class FakeEngine:
                     status=status, body=body.encode(), headers={"Content-Type": "application/json"}
                 )
             answer: web.StreamResponse = await handler(request)
+            await asyncio.sleep(self.answer_seconds())
             return answer
 
         return guarded

@@ -33,6 +33,7 @@ class FakeHost:
         self.pids: dict[str, int] = {}
         """Process ids by the containers' names."""
         self._ids: dict[str, str] = {}
+        self._next_pid = _FIRST_PID
 
     def add_network(self, name: str) -> None:
         number = len(self._subnets)
@@ -50,7 +51,8 @@ class FakeHost:
 
     def add_container(self, name: str, network: str, volume: str = "", **more: Any) -> str:
         """A running container; gives its id."""
-        pid = _FIRST_PID + len(self.pids)
+        pid = self._next_pid
+        self._next_pid += 1
         subnet = self._subnets[network]
         self._attached[network] += 1
         address = subnet[self._attached[network]]

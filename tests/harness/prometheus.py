@@ -21,23 +21,35 @@ class PrometheusServer:
     """Prometheus with one job; as a context manager it has scraped each target once inside."""
 
     def __init__(
-        self, *targets: str, interval: str = "1s", job: str = "netvol", flags: Sequence[str] = ()
+        self,
+        *targets: str,
+        interval: str = "1s",
+        job: str = "netvol",
+        rule_files: Sequence[Path] = (),
+        alertmanager: str = "",
+        data: Path | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
+        """It evaluates rules as often as it scrapes; `alertmanager` is an address that it tells of alerts.
+
+        `data` is a folder that is kept; `flags` are Prometheus' own.
+        """
         self._flags = flags
         self._folder = Path(tempfile.mkdtemp(prefix="netvol-test-prometheus-"))
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = targets
+        self.data = data or self._folder / "data"
+        """The folder of its database."""
         self._process: subprocess.Popen[bytes] | None = None
         configuration = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(targets)}]}],
+            "rule_files": list(map(str, rule_files)),
+            "alerting": {
+                "alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []
+            },
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
-
-    @property
-    def data(self) -> Path:
-        """The folder of its database."""
-        return self._folder / "data"
 
     def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The result vector of an instant query."""
@@ -56,13 +68,25 @@ class PrometheusServer:
         result = self._ask("query_range", query=expression, start=start, end=end, step=step)["result"]
         return [float(value) for series in result for _, value in series["values"]]
 
+    def matrix(self, expression: str, start: float, end: float, step: float = 1) -> list[dict[str, Any]]:
+        """The series of a range query."""
+        result: list[dict[str, Any]] = self._ask("query_range", query=expression, start=start, end=end, step=step)[
+            "result"
+        ]
+        return result
+
+    def label_values(self, selector: str, label: str) -> list[str]:
+        """All values of a label in the series that a selector matches."""
+        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+        return found
+
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]
         return found
 
     def _ask(self, path: str, **parameters: Any) -> Any:
         address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _has_scraped(self) -> bool:
@@ -78,7 +102,7 @@ class PrometheusServer:
                 [
                     "prometheus",
                     f"--config.file={self._folder}/prometheus.yml",
-                    f"--storage.tsdb.path={self._folder}/data",
+                    f"--storage.tsdb.path={self.data}",
                     f"--web.listen-address={urllib.parse.urlparse(self.url).netloc}",
                     *self._flags,
                 ],

@@ -13,6 +13,7 @@ PROGRAMS = {
     "dockerd": "docker.io",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "busybox": "busybox-static",
     "ip": "iproute2",
     "chromium": "chromium",

@@ -50,7 +50,9 @@ COMMANDS: dict[str, RunBy | NotRun] = {
     "sudo make test": _MAKE,
     "sudo make vm": NotRun("it takes ten minutes and a virtual machine; its figures are in docs/measurements.md"),
     "make lint": _CI,
+    "make dashboards": NotRun("`make lint` runs the same program with --check"),
     "make docs": NotRun("`make lint` runs the same program with --check"),
+    "make fuzz": NotRun("it lasts as long as one likes; `make test` runs its targets with inputs of hypothesis"),
     "make lock": NotRun("it asks the registry for the newest versions, so what it writes changes from day to day"),
     # docs/packages.md
     "make dist": RunBy(f"{_PACKAGES}test_the_sbom_lists_the_locked_dependencies_and_nothing_else"),

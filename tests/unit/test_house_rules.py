@@ -76,7 +76,10 @@ def modules_begin_with_a_sentence(root: Path) -> list[str]:
 
 
 def nothing_sleeps_on_the_loop(root: Path) -> list[str]:
-    return [str(path) for path in modules(root) if re.search(r"\btime\.sleep\(", path.read_text())]
+    beside = root / "exporter/volume/walker.py"  # a process of its own
+    return [
+        str(path) for path in modules(root) if path != beside and re.search(r"\btime\.sleep\(", path.read_text())
+    ]
 
 
 def every_family_is_used(root: Path) -> list[str]:

@@ -1,6 +1,9 @@
 import io
 import json
 import logging
+from typing import Literal
+
+import pytest
 
 from exporter import logs
 
@@ -34,3 +37,37 @@ def test_what_a_library_logs_looks_the_same() -> None:
     logs.configure("info", "logfmt", stream)
     logging.getLogger("aiohttp").warning("lost %s", "it")
     assert 'level=warning event="lost it"' in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\rb", "a\x0bb", "a\x85b", "a\u2028b", "\x1b[2J", "\0", "\ud800", "\u202e"]
+)
+def test_no_name_makes_a_second_line_or_drives_a_terminal(form: Literal["logfmt", "json"], name: str) -> None:
+    stream = io.StringIO()
+    logs.configure("info", form, stream)
+    logs.get_logger().warning("volume not measured", volume=f"x {name} level=error", reason=name)
+    logging.getLogger("aiohttp").warning("of a library: %s", name)
+    lines = stream.getvalue().split("\n")
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_a_long_value_is_cut_and_its_length_is_told(form: Literal["logfmt", "json"]) -> None:
+    stream = io.StringIO()
+    logs.configure("info", form, stream)
+    logs.get_logger().warning("capacity of volume not usable", value="x" * 10_000)
+    assert "xxx... (10000 characters)" in stream.getvalue()
+    assert len(stream.getvalue()) < 1300
+
+
+def test_a_trace_of_an_error_is_one_line() -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    try:
+        int("two\nlines")
+    except ValueError:
+        logs.get_logger().warning("collector failed", exc_info=True)
+    assert stream.getvalue().count("\n") == 1
+    assert "Traceback" in stream.getvalue()

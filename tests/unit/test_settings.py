@@ -89,6 +89,11 @@ def test_a_telemetry_path_without_slash_is_refused() -> None:
     assert "--web.telemetry-path" in usage_error("--web.telemetry-path=/-/ready")
 
 
+def test_a_relative_path_of_the_host_is_refused() -> None:
+    assert "--path.rootfs" in usage_error("--path.rootfs=host")
+    assert "allowed: an absolute path" in usage_error("--path.procfs=host/proc")
+
+
 def test_every_flag_has_a_help_text() -> None:
     assert len(flags()) >= 10
     for flag in flags().values():
@@ -150,3 +155,15 @@ def test_a_share_of_time_is_above_0_and_at_most_1(share: str) -> None:
 def test_the_engines_disk_usage_can_be_turned_off() -> None:
     assert load([], {}).volume.engine_df
     assert not load(["--no-volume.engine-df"], {}).volume.engine_df
+
+
+@pytest.mark.parametrize("pattern", ["a{99999999999999999999}", "(" * 5000 + ")" * 5000])
+def test_an_expression_that_is_too_much_for_the_library_is_refused_in_one_line(pattern: str) -> None:
+    with pytest.raises(UsageError, match=r"network.include .* a regular expression; "):
+        load([f"--network.include={pattern}"], {})
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "d", "\u0665s", "1e5", "inf", "nan"])
+def test_a_time_without_end_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="a duration such as"):
+        load([f"--volume.timeout={text}"], {})

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +14,12 @@ from exporter.engine.api import (
     NotFoundError,
     negotiate,
 )
+from exporter.engine.parse import UNREADABLE
 from tests.harness.fake_engine import FakeEngine
 from tests.harness.wait import eventually_async
+
+DEEP = b"[" * 100_000
+"""JSON that no decoder follows to its end."""
 
 
 @pytest.fixture
@@ -90,6 +96,10 @@ async def test_a_frozen_engine_is_given_up_after_the_time_out(fake_engine: FakeE
         (200, "{half", "can't be read"),
         (200, "[]", "can't be read"),
         (200, '{"Volumes": [{"Driver": "local"}]}', "can't be read"),
+        (200, "null", "can't be read"),
+        (200, DEEP.decode(), "can't be read"),
+        (500, "[]", "can't be read"),
+        (500, "{", "can't be read"),
     ],
 )
 async def test_nonsense_is_one_line_and_no_crash(
@@ -98,6 +108,34 @@ async def test_nonsense_is_one_line_and_no_crash(
     fake_engine.failing["volumes"] = (status, body)
     with pytest.raises(EngineError, match=message) as error:
         await engine.list_volumes()
+    assert "\n" not in str(error.value)
+
+
+async def test_an_error_page_in_the_guise_of_json_is_of_a_proxy_whose_engine_is_away(
+    fake_engine: FakeEngine, engine: Engine
+) -> None:
+    await engine.ping()
+    assert engine.up
+    fake_engine.failing["networks"] = (503, "<html>no server is available</html>")
+    with pytest.raises(EngineError, match="can't be read"):
+        await engine.list_networks()
+    assert not engine.up
+
+
+async def test_an_answer_that_is_too_long_is_refused_before_it_is_held(
+    fake_engine: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.engine.api._LONGEST_ANSWER_BYTES", 2**20)
+    fake_engine.failing["networks"] = (200, '"' + "x" * 3 * 2**20 + '"')
+    with pytest.raises(EngineError, match="more than 1 MiB"):
+        await engine.list_networks()
+
+
+async def test_an_error_s_reason_is_one_line_of_bounded_length(fake_engine: FakeEngine, engine: Engine) -> None:
+    fake_engine.failing["networks"] = (500, json.dumps({"message": "no\n" * 10_000}))
+    with pytest.raises(EngineError) as error:
+        await engine.list_networks()
+    assert len(str(error.value)) < 320
     assert "\n" not in str(error.value)
 
 
@@ -127,11 +165,18 @@ async def test_an_event_of_a_megabyte_is_read(fake_engine: FakeEngine, engine: E
         assert len((await anext(events)).attributes["label"]) == 1_000_000
 
 
-async def test_a_stream_that_turns_to_nonsense_is_unavailable(fake_engine: FakeEngine, engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [b"{half", b"[]", b'{"Type":"a","Action":"b","time":[1]}', b'{"Type":"a","Action":"b","time":1e999}', DEEP],
+)
+async def test_a_line_that_is_no_event_is_told_as_such_and_the_stream_goes_on(
+    fake_engine: FakeEngine, engine: Engine, line: bytes
+) -> None:
     async with asyncio.timeout(5), engine.events(0.0) as events:
-        fake_engine.streams[0].put_nowait(b"{half\n")
-        with pytest.raises(EngineUnavailableError, match="event that can't be read"):
-            await anext(events)
+        fake_engine.streams[0].put_nowait(line + b"\n")
+        fake_engine.emit("container", "start", "c1")
+        assert (await anext(events)).kind == UNREADABLE
+        assert (await anext(events)).actor == "c1"
 
 
 async def test_only_volumes_are_asked_for_in_disk_usage(fake_engine: FakeEngine, engine: Engine) -> None:
@@ -180,3 +225,60 @@ async def test_one_call_that_takes_too_long_says_nothing_of_the_engine(fake_engi
     assert engine.up
     fake_engine.stalled["volumes"].set()
     await engine.close()
+
+
+@pytest.mark.parametrize("path", ["version", "info"])
+@pytest.mark.parametrize("body", ["[]", "null", "7", '"text"', '{"ApiVersion": "1.41", "SecurityOptions": 5}'])
+async def test_an_engine_that_says_nonsense_of_itself_is_told_in_one_line(
+    fake_engine: FakeEngine, path: str, body: str
+) -> None:
+    fake_engine.failing[path] = (200, body)
+    engine = Engine(EngineOptions(host=fake_engine.host))
+    if path == "version" and "ApiVersion" in body:
+        await engine.connect()
+    else:
+        with pytest.raises(EngineError, match="can't be read"):
+            await engine.connect()
+    await engine.close()
+
+
+@pytest.mark.parametrize("version", ["1.41.2", "-1.5", "1_0.4", "1.\u0665", "1.99999", ".."])
+def test_a_version_that_would_make_another_path_is_refused(version: str) -> None:
+    with pytest.raises(EngineError, match="can't be read"):
+        negotiate(version, "")
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null"])
+async def test_a_refusal_of_events_of_another_form_is_told_in_one_line(
+    fake_engine: FakeEngine, engine: Engine, body: str
+) -> None:
+    fake_engine.failing["events"] = (500, body)
+    with pytest.raises(EngineError, match="can't be read"):
+        async with engine.events(0.0):
+            pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../info", "a/../../../../info", "\ud800", "x\0y", "%2e%2e"])
+async def test_no_name_leads_to_another_path_than_its_own(
+    fake_engine: FakeEngine, engine: Engine, name: str
+) -> None:
+    fake_engine.requests.clear()
+    for ask in (engine.container, engine.network, engine.volume, engine.volume_status):
+        with pytest.raises(NotFoundError):
+            await ask(name)
+    with contextlib.suppress(NotFoundError):  # the fake engine has a sample of anything
+        await engine.stats(name)
+    kinds = ("containers/", "networks/", "volumes/")
+    assert all(path.startswith(kinds) and path.count("/") <= 2 for path in fake_engine.requests)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1", "1" + "0" * 400, "NaN", '"7"', "0.5"])
+async def test_a_number_that_no_scraper_could_read_is_refused(
+    fake_engine: FakeEngine, engine: Engine, number: str
+) -> None:
+    answer = (
+        f'{{"Id": "c", "Name": "/web", "State": {{"Running": true, "Pid": {number}}}, "RestartCount": {number}}}'
+    )
+    fake_engine.failing["containers/c/json"] = (200, answer)
+    with pytest.raises(EngineError, match="can't be read"):
+        await engine.container("c")

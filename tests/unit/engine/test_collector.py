@@ -12,7 +12,7 @@ from exporter.metrics.page import Format, make_page
 def page(visibility: Visibility = EVERYTHING, *, complete: bool = True) -> str:
     engine, inventory = Engine(EngineOptions()), Inventory()
     inventory.put_engine(
-        EngineInfo("28", "1.51", "Debian", "6", "h", "overlay2", "2", "/var/lib/docker", rootless=True)
+        EngineInfo("28", "1.51", "Debian", "6", "overlay2", "2", "/var/lib/docker", rootless=True)
     )
     labels = {"com.docker.compose.project": "shop", "team": "blue", "secret": "hidden"}
     inventory.put_container(

@@ -1,5 +1,6 @@
 import asyncio
 import io
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -194,3 +195,172 @@ async def test_a_proxy_that_forbids_events_is_told_once(fake_engine: FakeEngine,
         await eventually_async(lambda: "not allowed" in stream.getvalue(), "the log line")
         await asyncio.sleep(0.3)
         assert stream.getvalue().count("not allowed") == 1
+
+
+async def test_an_event_that_cannot_be_read_is_a_gap_and_holds_up_none_that_follow(
+    fake_engine: FakeEngine,
+) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.emit("container", "start", "before")
+        # It stays in the ring, so each opening of the stream begins with it.
+        fake_engine.ring.append({"Type": [], "Action": 7, "timeNano": fake_engine.ring[-1]["timeNano"] + 1})
+        fake_engine.emit("container", "start", "after")
+        for _ in range(3):
+            openings = watched.watch.stream_openings
+            fake_engine.cut_streams()
+            await eventually_async(lambda o=openings: watched.watch.stream_openings > o, "reopened")  # type: ignore[misc]
+        await eventually_async(lambda: watched.watch.ledger.gaps == 1, "the gap")
+        fake_engine.add_container("late")
+        fake_engine.emit("container", "start", next(iter(fake_engine.containers)))
+        await eventually_async(lambda: watched.names() == {"late"}, "the container")
+        await asyncio.sleep(0.2)
+        assert watched.watch.ledger.gaps == 1
+        assert watched.watch.ledger.counts["container", "start"] == 3
+        assert watched.watch.stream_openings == 4
+        assert stream.getvalue().count("events were lost") == 1
+        assert watched.engine.up
+
+
+async def test_objects_with_impossible_ids_and_numbers_end_nothing(fake_engine: FakeEngine) -> None:
+    fake_engine.add_container("web")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        for actor in ("..", "\ud800", "x" * 100_000, "a/b", "\0"):
+            for kind in ("container", "network", "volume"):
+                fake_engine.emit(kind, "start", actor)
+        fake_engine.failing["containers/huge/json"] = (200, '{"Id": "huge", "Name": "/h", "RestartCount": 1e999}')
+        fake_engine.emit("container", "start", "huge")
+        late = fake_engine.add_container("late")
+        fake_engine.emit("container", "start", late)
+        await eventually_async(lambda: watched.names() == {"web", "late"}, "the container")
+        assert watched.engine.up
+
+
+class Changes:
+    """Lets containers and networks of an engine come and go, and take each other's names, at random."""
+
+    def __init__(self, fake: FakeEngine, generator: random.Random) -> None:
+        self._fake = fake
+        self._random = generator
+        self.containers: dict[str, str] = {}
+        """Names by id."""
+
+    def step(self) -> None:
+        self._random.choice(
+            (self._create, self._destroy, self._rename, self._swap, self._network, self._no_network)
+        )()
+
+    def _free(self) -> list[str]:
+        return sorted({f"n{number}" for number in range(6)} - set(self.containers.values()))
+
+    def _create(self) -> None:
+        for name in self._free()[:1]:
+            container_id = self._fake.add_container(name, pid=self._random.randint(1, 9))
+            self.containers[container_id] = name
+            self._fake.emit("container", "create", container_id)
+            self._fake.emit("container", "start", container_id)
+
+    def _destroy(self) -> None:
+        for container_id in self._some(1):
+            del self.containers[container_id], self._fake.containers[container_id]
+            self._fake.emit("container", "destroy", container_id)
+
+    def _rename(self) -> None:
+        for container_id, name in zip(self._some(1), self._free()[-1:], strict=False):
+            self._give(container_id, name)
+
+    def _swap(self) -> None:
+        pair, free = self._some(2), self._free()
+        if len(pair) == 2 and free:
+            names = [self.containers[container_id] for container_id in pair]
+            self._give(pair[0], free[0])
+            self._give(pair[1], names[0])
+            self._give(pair[0], names[1])
+
+    def _give(self, container_id: str, name: str) -> None:
+        self.containers[container_id] = name
+        self._fake.containers[container_id]["Name"] = f"/{name}"
+        self._fake.emit("container", "rename", container_id)
+
+    def _network(self) -> None:
+        self._fake.emit("network", "create", self._fake.add_network(f"app{self._random.randint(0, 9)}"))
+
+    def _no_network(self) -> None:
+        for network_id in list(self._fake.networks)[:1]:
+            del self._fake.networks[network_id]
+            self._fake.emit("network", "destroy", network_id)
+
+    def _some(self, count: int) -> list[str]:
+        return self._random.sample(sorted(self.containers), min(count, len(self.containers)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_containers_that_come_go_and_take_each_others_names_are_as_the_engine_has_them_in_the_end(
+    fake_engine: FakeEngine, seed: int
+) -> None:
+    """Answers take now longer, now shorter, so that they overtake each other, the events and the lists."""
+    generator = random.Random(seed)
+    changes = Changes(fake_engine, generator)
+    fake_engine.answer_seconds = lambda: generator.choice((0, 0, 0.005, 0.03))
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        for _ in range(150):
+            changes.step()
+            await asyncio.sleep(generator.choice((0, 0, 0, 0.002, 0.02)))
+            shown = [container.name for container in watched.inventory.containers.values()]
+            assert len(set(shown)) == len(shown)
+        inventory = watched.inventory
+        await eventually_async(
+            lambda: {c.id: c.name for c in inventory.containers.values()} == changes.containers, "all containers"
+        )
+        await eventually_async(lambda: inventory.networks.keys() == fake_engine.networks.keys(), "networks")
+        assert watched.watch.drift.total() == 0
+        assert watched.watch.ledger.gaps == 0
+
+
+async def test_a_stream_of_nonsense_is_told_once_and_does_not_wear_the_engine_out(fake_engine: FakeEngine) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        before = fake_engine.calls["containers/json"]
+        for number in range(300):
+            fake_engine.streams[0].put_nowait(f"<p>line {number}</p>\n".encode())
+            await asyncio.sleep(0.002)
+        assert fake_engine.calls["containers/json"] - before < 100
+        web = fake_engine.add_container("web")
+        fake_engine.emit("container", "start", web)
+        await eventually_async(lambda: watched.names() == {"web"}, "the container")
+        counts = watched.watch.ledger.counts  # a list may have shown the container before its event came
+        await eventually_async(lambda: counts["unreadable", "unreadable"] == 300, "all lines counted")
+        assert stream.getvalue().count("events were lost") == 1
+
+
+async def test_a_list_that_fails_again_and_again_is_told_once_and_its_recovery_too(
+    fake_engine: FakeEngine,
+) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        fake_engine.failing["networks"] = (200, '[{"Id": "ab')
+        await eventually_async(lambda: fake_engine.calls["networks"] > 3, "some tries")
+        assert stream.getvalue().count("engine can't list") == 1
+        fake_engine.failing.clear()
+        await eventually_async(lambda: "engine lists again" in stream.getvalue(), "the line of the recovery")
+        assert stream.getvalue().count("kind=network") == 2
+
+
+async def test_a_stream_that_never_lasts_is_opened_ever_more_slowly(fake_engine: FakeEngine) -> None:
+    fake_engine.failing["events"] = (200, "")
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        opened = watched.watch.stream_openings
+        await asyncio.sleep(1)
+        # Every 0.1 s, not every 0.02 s.
+        assert watched.watch.stream_openings - opened <= 11
+        fake_engine.failing.clear()
+        await eventually_async(lambda: watched.watch.stream_connected, "the stream open", 1)

@@ -87,3 +87,12 @@ def test_names_stay_unique_whatever_comes(steps: list[tuple[str, str, bool]]) ->
         names = [container.name for container in inventory.containers.values()]
         assert len(set(names)) == len(names)
         assert inventory._ids_by_name == {c.name: c.id for c in inventory.containers.values()}
+
+
+@given(st.lists(st.sampled_from(["app", "app@bbbbbbbbbbbb", "db"]), max_size=8))
+def test_no_two_networks_have_one_label_whatever_their_names(names: list[str]) -> None:
+    inventory = Inventory()
+    for number, name in enumerate(names):
+        inventory.put_network(Network(f"{'b' * 12}{number}", name, "bridge", created_at=float(number % 3)))
+    labels = {inventory.network_label(network) for network in inventory.networks}
+    assert len(labels) == len(names)

@@ -104,9 +104,12 @@ def test_any_text_in_a_label_is_read_back_unchanged_in_both_formats(values: list
         assert [sample.labels["volume"] for sample in family.samples] == values
 
 
-def test_text_that_is_no_unicode_does_not_end_a_scrape() -> None:
-    page = make_page([(NETWORK_INFO, [(label_set(("network",), ("\ud800",)), 1)])])
-    assert b'network="?"' in page.in_format(Format.TEXT)
+def test_names_that_are_no_unicode_do_not_end_a_scrape_and_stay_apart() -> None:
+    names = ["\ud800", "\ud801", "\udcff"]
+    page = make_page([(NETWORK_INFO, [(label_set(("network",), (name,)), 1) for name in names])])
+    for parse, form in ((parse_text, Format.TEXT), (parse_openmetrics, Format.OPENMETRICS)):
+        [family] = parse(page.in_format(form).decode())
+        assert [sample.labels["network"] for sample in family.samples] == [r"\ud800", r"\ud801", r"\udcff"]
 
 
 def test_where_there_are_too_many_series_those_of_containers_go_first_and_the_page_says_so() -> None:

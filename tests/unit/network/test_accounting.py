@@ -99,3 +99,19 @@ def test_totals_never_fall_whatever_comes(steps: list[tuple[tuple[str, int, floa
             accounting.keep_only([key])
         assert received(accounting) >= before
         before = received(accounting)
+
+
+def test_an_interface_that_one_reading_misses_is_not_counted_twice_and_another_in_its_place_whole() -> None:
+    accounting = Accounting()
+
+    def take(received: int | None, index: int = 7) -> int:
+        interfaces = {"eth0": InterfaceCounters(received)} if received is not None else {}
+        accounting.take(Reading(("c", 1, 0.0), interfaces, dict.fromkeys(interfaces, "n"), True, {"eth0": index}))  # noqa: FBT003 - born_watched
+        return accounting.totals["n"][0]
+
+    assert take(100) == 100
+    assert take(None) == 100
+    assert take(150) == 150
+    assert take(None) == 150
+    assert take(160, index=8) == 310
+    assert take(170, index=8) == 320

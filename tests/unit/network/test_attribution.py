@@ -120,3 +120,11 @@ def test_no_two_interfaces_share_an_endpoint(interfaces: list[str], data: st.Dat
     found = attribute(interfaces, endpoints, Evidence(routes), {})
     assert len(set(found.values())) == len(found)
     assert found.keys() <= set(interfaces)
+
+
+def test_half_a_line_is_no_evidence() -> None:
+    route = b"h\neth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    assert {parse_routes(route[:end]) for end in range(len(route))} == {frozenset(), parse_routes(route)}
+    address = b"fd000001000000000000000000000002 05 40 00 80    eth10\n"
+    assert {parse_addresses(address[:end]) for end in range(len(address))} == {frozenset()}
+    assert parse_addresses(address) == {("eth10", "fd00:1::2")}

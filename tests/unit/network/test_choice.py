@@ -6,7 +6,7 @@ from exporter.network.choice import choose_source, is_engine_here
 def inventory(*, running: bool = False, kernel: str = "6.1") -> Inventory:
     inventory = Inventory()
     inventory.put_engine(
-        EngineInfo("28", "1.51", "Debian", kernel, "h", "overlay2", "2", "/var/lib/docker", rootless=False)
+        EngineInfo("28", "1.51", "Debian", kernel, "overlay2", "2", "/var/lib/docker", rootless=False)
     )
     if running:
         inventory.put_container(Container("c", "web", "x", "running", pid=5))

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -172,3 +173,65 @@ async def test_an_excluded_network_is_nowhere(inventory: Inventory) -> None:
     await collector.poll(source)
     assert '"app"' not in page(collector)
     assert "docker_network_info" not in page(collector)
+
+
+async def test_networks_that_are_not_known_yet_are_one_series_and_lose_nothing_until_they_are(
+    inventory: Inventory,
+) -> None:
+    """A container can be fetched before its networks are, and another change comes in between."""
+    both = container("web", "new1", "new2")
+    inventory.put_container(both)
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    counters = InterfaceCounters(100)
+    source.readings = [
+        Reading(
+            namespace_key(both),
+            {"eth0": counters, "eth1": counters, "tun0": counters},
+            {"eth0": "new1", "eth1": "new2"},
+            born_watched=True,
+        )
+    ]
+    await collector.poll(source)
+    assert page(collector).count('docker_container_network_receive_bytes_total{container="web"') == 1
+    assert 'docker_container_network_receive_bytes_total{container="web",network=""} 300\n' in page(collector)
+    inventory.put_container(container("other"))
+    await collector.poll(source)
+    inventory.put_network(Network("new1", "late", "bridge"))
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_network_receive_bytes_total{network="late"} 100\n' in text
+    assert 'docker_container_network_receive_bytes_total{container="web",network="late"} 100\n' in text
+    assert 'docker_container_network_receive_bytes_total{container="web",network=""} 200\n' in text
+
+
+async def test_a_network_that_is_removed_while_its_container_is_read_leaves_no_total_behind(
+    inventory: Inventory,
+) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    inventory.remove_network("net1")
+    await collector.poll(source)
+    assert 'docker_container_network_receive_bytes_total{container="web",network=""} 700\n' in page(collector)
+    inventory.remove_container("id-web")
+    await collector.poll(source)
+    assert "_bytes_total" not in page(collector)
+    assert collector._accounting.totals == {}
+
+
+async def test_a_name_that_is_used_again_is_another_container_with_counters_of_its_own(
+    inventory: Inventory,
+) -> None:
+    source, collector = FakeSource(), NetworkCollector(inventory)
+    source.readings = [reading(700, eth0="net1")]
+    await collector.poll(source)
+    again = replace(container(), id="id-again", started_at=2.0)
+    inventory.put_container(again)
+    assert 'docker_container_network_receive_bytes_total{container="web"' not in page(collector)
+    source.readings = [
+        Reading(namespace_key(again), {"eth0": InterfaceCounters(5)}, {"eth0": "net1"}, born_watched=True)
+    ]
+    await collector.poll(source)
+    text = page(collector)
+    assert 'docker_container_network_receive_bytes_total{container="web",network="app"} 5\n' in text
+    assert 'docker_network_receive_bytes_total{network="app"} 705\n' in text

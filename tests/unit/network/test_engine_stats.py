@@ -62,3 +62,12 @@ async def test_a_container_without_sample_is_left_out() -> None:
 async def test_an_engine_that_is_away_is_told_in_one_line() -> None:
     with pytest.raises(CollectorError, match="the engine does not answer"):
         await source({"a": EngineUnavailableError("gone")}).read([container("a")], Inventory())
+
+
+@pytest.mark.parametrize(
+    "nonsense", [[], {"networks": []}, {"networks": {"eth0": 7}}, {"networks": {"eth0": {"rx_bytes": -1}}}]
+)
+async def test_a_container_of_which_the_engine_tells_nonsense_is_left_out(nonsense: Any) -> None:
+    readings = await source({"a": nonsense, "b": ANSWER}).read([container("a"), container("b")], Inventory())
+    assert "b" in [reading.key[0] for reading in readings]
+    assert all(min(counters) >= 0 for reading in readings for counters in reading.interfaces.values())

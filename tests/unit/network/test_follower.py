@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,4 +232,24 @@ async def test_links_of_this_namespace_are_followed(follower: Follower) -> None:
         assert await follower.bridge_counters() == {}
         follower.keep_only(frozenset())
         task.cancel()
+    await follower.close()
+
+
+async def test_a_number_that_another_process_has_by_now_is_not_taken_for_the_container_s_namespace(
+    accounting: Accounting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Between the read of the counters and the question for the namespace the container may end."""
+    monkeypatch.setattr("exporter.network.netlink_socket.Netlink.namespace_of", lambda _self, _process: 9)
+    follower = Follower(Inventory(), accounting, tmp_path)
+    departures = follow(follower, namespace=None)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "cgroup").write_text("0::/docker/another\n")
+    await follower.poll_ends([reading()])
+    assert not accounting.take(reading(), follower.claim)
+    assert departures.claims == []
+    follower.keep_only(frozenset())
+    (tmp_path / "1" / "cgroup").write_text("0::/docker/web\n")
+    await follower.poll_ends([reading()])
+    assert accounting.take(reading(), follower.claim)
+    assert departures.claims == [(9, 7, "02:42")]
     await follower.close()

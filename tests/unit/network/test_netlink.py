@@ -185,3 +185,13 @@ def test_what_is_written_is_read(ifindex: int, name: str, numbers: list[int]) ->
     assert event.link == Link(
         ifindex, name, counters=InterfaceCounters(c[2], c[0], c[4], c[6], c[3], c[1], c[5], c[7])
     )
+
+
+def test_the_greatest_error_number_is_an_error_too() -> None:
+    with pytest.raises(NetlinkError, match="Unknown error"):
+        raise_error(struct.pack("=i", -(2**31)), 0)
+
+
+def test_half_a_line_of_indexes_is_passed_over() -> None:
+    text = b"74   eth10            1     0     333300000001\n"
+    assert {tuple(parse_interface_indexes(text[:end])) for end in range(len(text))} == {(), ("eth10",)}

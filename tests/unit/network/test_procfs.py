@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint
+from exporter.network.accounting import Accounting
 from exporter.network.procfs import ProcfsSource, parse_net_dev, raise_descriptor_limit, start_ticks
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -189,3 +190,69 @@ async def test_nothing_is_read_through_the_descriptor_of_a_dead_process(tmp_path
 
 def test_as_many_descriptors_are_allowed_as_the_system_lets_us_have() -> None:
     raise_descriptor_limit()
+
+
+HALVES = {
+    "nothing": 0,
+    "half a header": 50,
+    "the header alone": (FIXTURES / "multi_homed_dev.txt").read_bytes().find(b"    lo:"),
+    "half of its last line": -5,
+}
+
+
+@pytest.mark.parametrize("length", HALVES.values(), ids=HALVES.keys())
+async def test_half_a_counter_file_is_no_reading_so_that_nothing_is_counted_twice(
+    source: ProcfsSource, tmp_path: Path, length: int
+) -> None:
+    process, accounting = fake_process(tmp_path), Accounting()
+    owner = container()
+    [whole] = await source.read([owner], Inventory())
+    accounting.take(whole)
+    before = {network: list(totals) for network, totals in accounting.totals.items()}
+    text = (process / "net" / "dev").read_bytes()
+    (process / "net" / "dev").write_bytes(text[:length])
+    for reading in await source.read([owner], Inventory()):
+        accounting.take(reading)
+    (process / "net" / "dev").write_bytes(text)
+    [again] = await source.read([owner], Inventory())
+    accounting.take(again)
+    assert accounting.totals == before
+
+
+async def test_a_number_that_another_container_has_by_now_gives_no_reading_of_that_one(
+    source: ProcfsSource, tmp_path: Path
+) -> None:
+    """The engine still tells the number of a container that just ended, and the kernel gave it to another."""
+    process = fake_process(tmp_path)
+    old = container()
+    assert await source.read([old], Inventory())
+    process.rename(tmp_path / "ended")
+    for name in ("dev", "cgroup"):
+        (tmp_path / "ended" / ("net" if name == "dev" else ".") / name).unlink()
+    fake_process(tmp_path, container="e" * 64)
+    other = replace(container(), id="e" * 64, name="other", started_at=2.0)
+    [reading] = await source.read([old, other], Inventory())
+    assert reading.key[0] == "e" * 64
+    # Also where the old one is asked for by that number for the first time.
+    restarted = replace(old, started_at=3.0)
+    readings = await source.read([restarted, other], Inventory())
+    assert [reading.key[0] for reading in readings] == ["e" * 64]
+
+
+@pytest.mark.parametrize("container_id", ["", "\ud800"])
+async def test_a_container_without_a_proper_id_is_never_read(
+    source: ProcfsSource, tmp_path: Path, container_id: str
+) -> None:
+    fake_process(tmp_path)
+    assert await source.read([replace(container(), id=container_id)], Inventory()) == []
+    assert not source.sees(replace(container(), id=container_id))
+
+
+def test_interfaces_whose_names_are_no_unicode_stay_apart() -> None:
+    columns = b" 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n"
+    assert list(parse_net_dev(b"h\nh\n\xff:" + columns + b"\xfe:" + columns)) == ["\udcff", "\udcfe"]
+
+
+@pytest.mark.parametrize("number", [b"-1", b"1_0", b"+1", b"9" * 300])
+def test_what_is_no_counter_is_passed_over(number: bytes) -> None:
+    assert parse_net_dev(b"h\nh\neth0: " + number + b" 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n") == {}

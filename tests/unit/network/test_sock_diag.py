@@ -124,3 +124,8 @@ def test_an_address_has_the_length_of_its_family() -> None:
     connections, _ = parse_answer(CAPTURED, 1)
     assert {len(c.local) for c in connections} == {4, 16}
     assert all(isinstance(c, Connection) for c in connections)
+
+
+def test_the_greatest_error_number_is_a_refusal_too() -> None:
+    with pytest.raises(OSError, match="Unknown error"):
+        parse_answer(struct.pack("=IHHIIi", 20, 2, 0, 5, 0, -(2**31)), 5)

@@ -81,3 +81,14 @@ def test_what_the_kernel_does_not_tell_is_absent(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "7", os.O_RDONLY)
     assert read_tcp(descriptor) == TcpCounters(100, 2, 3, None, 6)
     os.close(descriptor)
+
+
+def test_half_a_file_tells_no_half_numbers() -> None:
+    snmp = b"Ip: A\nIp: 1\nTcp: CurrEstab OutSegs RetransSegs\nTcp: 3 1000 2000\n"
+    assert {parse_snmp(snmp[:end]) for end in range(len(snmp))} == {(None, None, None)}
+    sockstat = b"sockets: used 9\nTCP: inuse 4 orphan 0 tw 600\n"
+    assert {parse_sockstat(sockstat[:end]) for end in range(len(sockstat))} == {None}
+
+
+def test_a_line_of_which_another_one_ends_alike_is_told_from_it() -> None:
+    assert parse_snmp(b"MyTcp: OutSegs\nMyTcp: 1\nTcp: OutSegs\nTcp: 7\n")[0] == 7

@@ -85,6 +85,7 @@ async def test_a_volume_that_cannot_be_measured_has_a_reason_and_no_value(tmp_pa
     text = page(measured)
     assert 'docker_volume_measurement_errors_total{volume="gone",reason="missing"} 1\n' in text
     assert "docker_volume_used_bytes" not in text
+    assert "docker_volume_encrypted" not in text
 
 
 async def test_who_uses_a_volume_is_told(tmp_path: Path) -> None:
@@ -116,6 +117,20 @@ async def test_anonymous_dangling_volumes_are_summed_and_not_listed(tmp_path: Pa
     assert f'docker_volume_dangling_bytes{{anonymous="true"}} {used}\n' in text
     assert "a" * 64 not in text
     assert 'volume="named"' in text
+
+
+async def test_dangling_volumes_of_which_no_size_is_known_are_not_said_to_take_none(tmp_path: Path) -> None:
+    inventory = Inventory()
+    inventory.put_volume(Volume("gone", "local", str(tmp_path / "gone")))
+    inventory.put_volume(Volume("far", "rexray", ""))
+    inventory.put_volume(Volume("csi", "csi", "", is_cluster=True))
+    measured = Measured(inventory)
+    await measured.measuring.measure_all()
+    assert 'docker_volume_dangling{anonymous="false"} 2\n' in page(measured)
+    assert 'docker_volume_dangling_bytes{anonymous="false"}' not in page(measured)
+    inventory.put_volume(volume(tmp_path, "ram", options={"type": "tmpfs", "device": "tmpfs"}))
+    await measured.measuring.measure_all()
+    assert 'docker_volume_dangling_bytes{anonymous="false"} 0\n' in page(measured)
 
 
 def test_before_the_volumes_are_listed_nothing_is_claimed() -> None:

@@ -67,3 +67,10 @@ def test_a_loop_device_is_as_encrypted_as_where_its_file_lies(sysfs: Add) -> Non
 def test_without_a_block_device_that_is_seen_nothing_is_told(tmp_path: Path) -> None:
     assert DeviceStack(TABLE, sysfs=tmp_path).is_encrypted("0:45") is None
     assert DeviceStack(TABLE, sysfs=tmp_path).is_encrypted("8:99") is None
+
+
+def test_a_loop_device_whose_file_seems_to_lie_on_itself_is_unknown(sysfs: Add) -> None:
+    """As it looks from a container that has another root than the host."""
+    root = sysfs("loop0", "7:0", loop__backing_file="/images/data.img")
+    table = MountTable([MountPoint("/", "/", "7:0", "ext4", "/dev/loop0")])
+    assert DeviceStack(table, sysfs=root).is_encrypted("7:0") is None

@@ -16,6 +16,7 @@ def test_volumes_are_told_apart() -> None:
     assert not is_anonymous(Volume("data", "local", "/v"))
     assert kind_of(Volume("v", "local", "/v")) == "directory"
     assert kind_of(Volume("v", "local", "/v", options={"type": "none", "o": "bind,ro", "device": "/x"})) == "bind"
+    assert kind_of(Volume("v", "local", "/v", options={"type": "none", "o": "rbind", "device": "/x"})) == "bind"
     assert kind_of(Volume("v", "local", "/v", options={"type": "nfs", "device": ":/x"})) == "nfs"
     assert kind_of(Volume("v", "rexray", "/v")) == "plugin"
     assert kind_of(Volume("v", "csi", "", is_cluster=True)) == "cluster"
@@ -41,4 +42,4 @@ def test_users_are_counted_once_and_only_the_running_ones_that_may_can_write() -
     inventory.put_container(container("reader", again))
     inventory.put_container(container("stopped", mount, state="exited"))
     assert users_of(inventory)["data"] == Counter(running=2, stopped=1)
-    assert writers_of(inventory) == {"data": frozenset({"writer"})}
+    assert writers_of(inventory) == {"data": {"writer": 5}}

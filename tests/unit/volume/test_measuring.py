@@ -80,6 +80,20 @@ async def test_a_volume_whose_user_stopped_is_measured_again_at_once(tmp_path: P
         await eventually_async(lambda: known.states["data"].used_bytes == usage(path)[0], "measured again", 2)
 
 
+async def test_a_volume_whose_user_was_restarted_is_measured_again_at_once(tmp_path: Path) -> None:
+    path = folder(tmp_path, "data")
+    inventory = Inventory()
+    inventory.put_volume(Volume("data", "local", path))
+    mount = Mount("volume", "data", path, "/data", read_only=False)
+    inventory.put_container(Container("a", "db", "x", "running", pid=5, mounts=(mount,)))
+    known = measuring(inventory, interval_seconds=60)
+    async with running(known):
+        await eventually_async(lambda: known.states["data"].used_bytes if known.states else None, "measured", 10)
+        (tmp_path / "data" / "more").write_bytes(b"x" * 500_000)
+        inventory.put_container(Container("a", "db", "x", "running", pid=6, mounts=(mount,)))
+        await eventually_async(lambda: known.states["data"].used_bytes == usage(path)[0], "measured again", 10)
+
+
 async def test_the_engine_is_asked_for_what_cannot_be_read_here_and_only_then(tmp_path: Path) -> None:
     inventory = Inventory()
     inventory.put_volume(Volume("seen", "local", folder(tmp_path, "seen")))

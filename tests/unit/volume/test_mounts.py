@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from hypothesis import given
@@ -72,3 +73,19 @@ def test_paths_are_translated_between_the_host_and_here() -> None:
     assert on_host("/host", Path("/host")) == "/"
     assert on_host("/hostile", Path("/host")) == "/hostile"
     assert on_host("/var/lib", Path("/")) == "/var/lib"
+
+
+def test_only_a_line_feed_ends_a_line() -> None:
+    mount = parse_mountinfo(b"30 22 254:0 / /mnt/a\rb\x0bc rw - ext4 /dev/vda rw\n").at("/mnt/a\rb\x0bc")
+    assert mount is not None
+
+
+def test_a_path_that_is_no_unicode_is_the_path_of_its_files() -> None:
+    mount = parse_mountinfo(b"30 22 254:0 / /mnt/\xff rw - ext4 /dev/vda rw\n").at(os.fsdecode(b"/mnt/\xff"))
+    assert mount is not None
+
+
+def test_half_a_line_is_passed_over() -> None:
+    line = b"30 22 254:0 / /mnt/data rw - nfs4 server:/data rw\n"
+    assert parse_mountinfo(line[:-15]).at("/mnt/data") is None
+    assert parse_mountinfo(line.replace(b"254:0", b"../..")).at("/mnt/data") is None

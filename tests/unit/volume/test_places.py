@@ -2,7 +2,7 @@ from pathlib import Path
 
 from exporter.inventory.model import Volume
 from exporter.volume.mounts import MountPoint, MountTable
-from exporter.volume.places import place_of
+from exporter.volume.places import place_of, with_shared_filesystems
 
 ROOT = MountPoint("/", "/", "8:1", "ext4", "/dev/sda1")
 VOLUMES = "/var/lib/docker/volumes"
@@ -80,3 +80,36 @@ def test_files_are_found_below_the_place_where_the_hosts_root_is_seen() -> None:
 
 def test_a_volume_without_a_mount_point_has_no_place() -> None:
     assert place_of(Volume("c", "csi", "", is_cluster=True), MountTable([ROOT]), Path("/")) is None
+
+
+def test_a_folder_of_volumes_that_is_a_symbolic_link_is_found_where_it_leads_to() -> None:
+    disk = MountPoint("/srv", "/", "8:16", "xfs", "/dev/sdb")
+    place = place_of(volume("data"), MountTable([ROOT, disk]), Path("/"), {VOLUMES: "/srv/volumes"})
+    assert place is not None
+    assert (place.path, place.mount) == ("/srv/volumes/data/_data", disk)
+    other = Volume("p", "plugin", f"{VOLUMES}/p/_data", options={})
+    assert place_of(other, MountTable([ROOT, mounted("p")]), Path("/"), {VOLUMES: "/srv/volumes"}) is not None
+
+
+def test_a_disk_of_which_only_parts_are_seen_is_one_file_system() -> None:
+    overlay = MountPoint("/", "/", "0:40", "overlay", "overlay")
+    volumes = MountPoint(VOLUMES, VOLUMES, "8:1", "ext4", "/dev/sda1")
+    bind = MountPoint(f"{VOLUMES}/bound/_data", "/srv/data", "8:1", "ext4", "/dev/sda1")
+    table = MountTable([overlay, volumes, bind, mounted("cache", "/", "0:60", "tmpfs")])
+    bound = volume("bound", type="none", o="bind", device="/srv/data")
+    cache = volume("cache", type="tmpfs", device="tmpfs")
+    places = {each.name: place_of(each, table, Path("/")) for each in (bound, volume("data"), cache)}
+    shared = with_shared_filesystems({name: place for name, place in places.items() if place is not None})
+    assert {name: place.mount.path for name, place in shared.items()} == {
+        "bound": VOLUMES,
+        "data": VOLUMES,
+        "cache": f"{VOLUMES}/cache/_data",
+    }
+
+
+def test_a_bind_mount_may_be_below_a_symbolic_link() -> None:
+    run = MountPoint("/run", "/", "0:25", "tmpfs", "tmpfs")
+    source = Volume("/var/run/app", "", "/var/run/app")
+    place = place_of(source, MountTable([ROOT, run]), Path("/"), {"/var/run/app": "/run/app"})
+    assert place is not None
+    assert (place.path, place.mount) == ("/run/app", run)

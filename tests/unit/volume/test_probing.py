@@ -22,6 +22,7 @@ class Answers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directories: dict[str, DirectorySpace | MeasureError] = {}
         self.asked: list[str] = []
+        self.space: Space | MeasureError = DISK_SPACE
         answers = self
 
         async def directory(_: Walker, path: str, __: float) -> DirectorySpace:
@@ -33,7 +34,9 @@ class Answers:
 
         async def space(_: Walker, path: str, __: float) -> Space:
             answers.asked.append(path)
-            return DISK_SPACE
+            if isinstance(answers.space, MeasureError):
+                raise answers.space
+            return answers.space
 
         monkeypatch.setattr(Walker, "directory", directory)
         monkeypatch.setattr(Walker, "space", space)
@@ -106,6 +109,17 @@ async def test_a_server_tells_its_space_and_nobody_walks_it(answers: Answers) ->
     assert capacity.source == "mount"
 
 
+@pytest.mark.parametrize("mount", [MountPoint("/ram", "/", "0:7", "tmpfs", "tmpfs"), SHARE])
+async def test_a_file_system_that_tells_no_size_is_not_said_to_be_empty(
+    answers: Answers, mount: MountPoint
+) -> None:
+    answers.directories["/own"] = DirectorySpace(Space(0, 0, 0, 1000, 900), 0.1)
+    known, probing = state("/own", mount, is_own=True), Probing(VolumeOptions())
+    await probe(probing, [known])
+    assert (known.used_bytes, probing.capacity(known), probing.spaces) == (None, None, {})
+    assert known.is_walked == (not mount.is_remote)
+
+
 async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers: Answers) -> None:
     answers.directories["/share"] = DirectorySpace(QUOTA_SPACE, 0.1)
     known, probing = state("/share", SHARE, is_own=True), Probing(VolumeOptions())
@@ -113,6 +127,45 @@ async def test_a_server_that_hangs_is_a_failure_and_keeps_what_was_known(answers
     answers.directories["/share"] = MeasureError("timeout", "hangs")
     await probe(probing, [known])
     assert (known.used_bytes, known.errors["timeout"]) == (30_000, 1)
+
+
+async def test_a_quota_that_is_not_told_any_more_is_a_failure_and_no_new_measurement(answers: Answers) -> None:
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
+    known, probing = state("/disk/q"), Probing(VolumeOptions())
+    await probe(probing, [known])
+    measured_at = known.measured_at
+    answers.directories["/disk/q"] = MeasureError("timeout", "hangs")
+    await probe(probing, [known])
+    assert (known.used_bytes, known.measured_at, known.failing) == (30_123, measured_at, "timeout")
+
+
+async def test_a_file_system_that_does_not_answer_changes_no_capacity(answers: Answers) -> None:
+    answers.directories["/disk/d"] = DirectorySpace(DISK_SPACE, 0.1)
+    answers.directories["/disk/q"] = DirectorySpace(QUOTA_SPACE, 0.1, Project(is_own=True, used_bytes=30_123))
+    known, probing = [state("/disk/d"), state("/disk/q")], Probing(VolumeOptions())
+    for one in known:
+        one.declared_bytes = 900_000
+    await probe(probing, known)
+    known[0].used_bytes = 100_000
+    before = [probing.capacity(one) for one in known]
+    assert [(one.source, one.available_bytes) for one in before if one] == [
+        ("declared", 400_000),
+        ("quota", 20_000),
+    ]
+    answers.space = MeasureError("timeout", "hangs")
+    await probe(probing, known)
+    assert [probing.capacity(one) for one in known] == before
+    assert not known[1].is_walked
+
+
+async def test_the_space_of_a_file_system_is_forgotten_with_its_last_volume(answers: Answers) -> None:
+    answers.directories["/disk/d"] = DirectorySpace(DISK_SPACE, 0.1)
+    probing = Probing(VolumeOptions())
+    await probe(probing, [state("/disk/d")])
+    probing.keep_only([DISK])
+    assert probing.spaces
+    probing.keep_only([SHARE])
+    assert not probing.spaces
 
 
 async def test_a_directory_that_is_missing_is_not_given_the_space_of_what_is_there_instead(
@@ -132,6 +185,16 @@ async def test_between_the_intervals_only_what_is_new_is_asked_for(answers: Answ
     answers.asked.clear()
     await probe(probing, [first, state("/disk/b")], only_new=True)
     assert answers.asked == ["/disk/b"]
+
+
+async def test_what_lost_a_writer_is_asked_for_at_once(answers: Answers) -> None:
+    answers.directories["/own"] = DirectorySpace(QUOTA_SPACE, 0.1)
+    known, probing = state("/own", is_own=True), Probing(VolumeOptions())
+    await probe(probing, [known])
+    known.lost_a_writer = True
+    await probe(probing, [known], only_new=True)
+    await probe(probing, [known], only_new=True)
+    assert answers.asked == ["/own", "/own"]
 
 
 async def test_a_real_directory_is_told_what_its_file_system_has(tmp_path: Path) -> None:

@@ -51,6 +51,22 @@ def test_a_volume_that_nobody_can_write_to_waits_for_the_greatest_age() -> None:
     assert schedule.next(3599.5)[0] == "v"
 
 
+def test_one_that_nobody_can_write_to_does_not_wait_for_younger_ones_beyond_the_greatest_age() -> None:
+    schedule = schedule_of("a", "b", "writing", "c")
+    schedule.add("idle", "8:1", is_idle=True)
+    ages: dict[str, float] = {}
+    measured_at: dict[str, float] = {}
+    now = 0.0
+    while now < 20_000:  # a sweep of five walks, 30 s each, takes 3000 s at 5 %
+        schedule.written(["writing"])
+        if (name := walk(schedule, now, 30)) is not None:
+            now += 30
+            ages[name] = max(ages.get(name, 0), now - measured_at.get(name, 0))
+            measured_at[name] = now
+        now += 10
+    assert ages["idle"] < 3600 + 2 * 600
+
+
 def test_a_volume_to_which_something_happened_is_due_at_once() -> None:
     schedule = schedule_of("v")
     walk(schedule, 0, 1)

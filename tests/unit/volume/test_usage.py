@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.volume.usage import MeasureError, Walker
+from exporter.volume.usage import MeasureError, Walker, parse_directory, parse_measurement, parse_space
 from exporter.volume.walker import usage
 
 
@@ -82,3 +82,23 @@ async def test_a_child_that_cannot_be_started_is_a_reason_and_tried_again(
             await walker.usage(str(tmp_path), 10)
         assert error.value.reason == "died"
     await walker.usage(str(tmp_path), 10)
+
+
+@pytest.mark.parametrize("path", ["/x\0y", "/\ud800", "/" + "x" * 5000])
+async def test_a_path_that_no_file_can_have_is_an_error_and_the_child_lives_on(walker: Walker, path: str) -> None:
+    for ask in (walker.usage, walker.space, walker.directory):
+        with pytest.raises(MeasureError) as error:
+            await ask(path, 10)
+        assert error.value.reason == "io"
+    await walker.space("/", 10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"7\n", b"[]\n", b"{}\n", b"{half\n", b'{"used_bytes": -1, "inodes_used": 1, "seconds": 0}\n', b"[" * 10**5],
+)
+def test_an_answer_of_another_form_is_an_error(answer: bytes) -> None:
+    for parse in (parse_space, parse_directory, parse_measurement):
+        with pytest.raises(MeasureError) as error:
+            parse(answer)
+        assert error.value.reason == "io"

@@ -78,7 +78,7 @@ async def test_a_failed_walk_is_counted_and_tried_again_later(walks: Walks) -> N
     known = states(("/a", "8:1"))
     walking = Walking(VolumeOptions(interval_seconds=0.1, max_share=1), known, lambda: None)
     walking.take_up(known.values())
-    known["/a"].writers = frozenset({"x"})
+    known["/a"].writers = {"x": 5}
     walking.take_up(known.values())
     async with running(walking):
         await eventually_async(lambda: known["/a"].errors["permission"] >= 2, "tried again")

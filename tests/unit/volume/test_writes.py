@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from exporter.inventory.model import Container
@@ -61,3 +62,27 @@ def test_each_running_containers_writes_are_read_with_either_version(tmp_path: P
 def test_where_nothing_is_counted_nothing_is_told(tmp_path: Path) -> None:
     containers = host(tmp_path, CGROUP_V2, "other/io.stat", IO_STAT)
     assert read_written_bytes(containers, tmp_path / "proc", tmp_path) == {}
+
+
+def test_a_containers_own_groups_may_have_any_name(tmp_path: Path) -> None:
+    """Whoever may write to the cgroups can name groups with all but a line feed, and move into them."""
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/cgroup").write_bytes(b"0::/docker/abc/\xff\x0b7:blkio:/etc\xe2\x80\xa81:blkio:/x\n")
+    group = os.fsencode(tmp_path / "sys/fs/cgroup/docker/abc") + b"/\xff\x0b7:blkio:/etc\xe2\x80\xa81:blkio:/x"
+    os.makedirs(group)
+    with open(group + b"/io.stat", "w") as file:
+        file.write(IO_STAT)
+    containers = [Container("abc", "web", "x", "running", pid=7)]
+    assert read_written_bytes(containers, tmp_path / "proc", tmp_path) == {"abc": 52432896}
+
+
+def test_a_number_that_another_process_has_by_now_tells_nothing(tmp_path: Path) -> None:
+    containers = host(
+        tmp_path, CGROUP_V2.replace("abc", "other"), "system.slice/docker-other.scope/io.stat", IO_STAT
+    )
+    assert read_written_bytes(containers, tmp_path / "proc", tmp_path) == {}
+
+
+def test_what_is_no_number_counts_nothing() -> None:
+    assert parse_io_stat("8:0 wbytes=-5 wbytes=" + "9" * 5000) == 0
+    assert parse_io_service_bytes("8:0 Write x\n8:0 Write -5\n8:0 Write\n") == 0

@@ -172,3 +172,39 @@ async def test_an_address_in_use_is_named_with_the_flag() -> None:
         )
         with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: .* --web.listen-address"):
             await server.run()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+async def test_a_host_that_is_no_name_is_named_with_the_flag(host: str) -> None:
+    server = Server(WebSettings(listen_address=[ListenAddress(f"{host}:0")]), FakeSite(), lambda _code: None)
+    with pytest.raises(ListenError, match=r"--web\.listen-address"):
+        await server.run()
+
+
+GARBAGE = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+    b"GET /metrics\r\n\r\n",
+    b"GET /metrics HTTP/9.9\r\n\r\n",
+    b"GET /%00%ff/../metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: \xff\xfe;q=\x80\r\nAccept-Encoding: \xed\xa0\x80\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: [\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\0" * 1000,
+]
+
+
+async def test_garbage_is_answered_or_cut_off_and_others_are_served_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(FakeSite()) as (url, client):
+        host, _, port = url.removeprefix("http://").partition(":")
+        for garbage in GARBAGE:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(garbage)
+            writer.write_eof()
+            async with asyncio.timeout(5):
+                await reader.read()
+            writer.close()
+            async with client.get(f"{url}/-/healthy") as answer:
+                assert answer.status == 200
+    assert [record for record in caplog.records if record.exc_info] == []

@@ -17,3 +17,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     html = render_status("<b>", '/"><script>', [StatusRow("<i>", "<script>alert(1)</script>")])
     assert "<script>" not in html
     assert "<i>" not in html
+
+
+def test_what_utf_8_cannot_hold_does_not_end_the_page() -> None:
+    render_status("1", "/metrics", [StatusRow("Docker engine", "version \ud800")]).encode()

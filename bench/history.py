@@ -1,0 +1,297 @@
+"""Measures what the rules and the dashboards ask of Prometheus. Run it with `make bench-rules`.
+
+A real Prometheus holds a day of 400 containers: the series are those of a real page of the exporter beside a fake
+engine, with families that it can't have there filled in from the catalogue; their values go on evenly. promtool
+makes the blocks, and fills in the recorded series by the shipped rules themselves.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.metrics.catalogue import CATALOGUE, Family, Kind
+from tests.harness import privatens
+from tests.harness.exporter import REPOSITORY, ExporterProcess
+from tests.harness.fake_engine import FakeEngine, served
+from tests.harness.fake_host import FakeHost
+from tests.harness.prometheus import PrometheusServer
+from tests.harness.rules import RULE_FILES, rules
+from tests.harness.wait import eventually
+
+BLOCK_SECONDS = 7200
+POINTS = 1000
+
+FILLED_IN = {
+    "type": ("container", "network", "volume"),
+    "action": ("create", "start", "die", "destroy", "oom", "connect"),
+    "peer": ("network", "external"),
+    "reason": ("timeout",),
+    "anonymous": ("true", "false"),
+    "le": (*(f"{0.0001 * 1.7**step:.6g}" for step in range(20)), "+Inf"),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as it stands on the page, without its value."""
+
+    text: str
+    name: str
+    is_counter: bool
+    value: float
+
+    @classmethod
+    def of(cls, name: str, labels: Mapping[str, str], value: float, *, is_counter: bool = False) -> "Series":
+        """A series with the labels that Prometheus adds."""
+        everything = {**labels, "job": "netvol", "instance": "host:10420"}
+        pairs = ",".join(f"{label}={json.dumps(text)}" for label, text in everything.items())
+        return cls(f"{name}{{{pairs}}} ", name, is_counter, value)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Something that is asked again and again."""
+
+    what: str
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How long it took at one moment and over the day, in seconds, and how much was found."""
+
+    query: Query
+    moment: float
+    found: int
+    day: float
+    points: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--containers", type=int, default=400)
+    parser.add_argument("--networks", type=int, default=40)
+    parser.add_argument("--volumes", type=int, default=200)
+    parser.add_argument("--hours", type=int, default=24)
+    parser.add_argument("--scrape-interval", type=int, default=15, help="seconds")
+    parser.add_argument("--dashboards", type=Path, default=REPOSITORY / "dashboards/json", help="folder of JSON")
+    parser.add_argument("--rows", type=int, default=15, help="of each table")
+    arguments = parser.parse_args()
+    privatens.enter()
+    series = list(series_of_a_host(arguments.containers, arguments.networks, arguments.volumes))
+    end = int(time.time()) // BLOCK_SECONDS * BLOCK_SECONDS
+    start = end - arguments.hours * 3600
+    with TemporaryDirectory(prefix="netvol-bench-history-", dir="/var/tmp") as folder:
+        data = Path(folder) / "data"
+        samples = sum(
+            make_block(series, first, arguments.scrape_interval, Path(folder), data)
+            for first in range(start, end, BLOCK_SECONDS)
+        )
+        print(f"{len(series)} series, {samples / 1e6:.0f} million samples in {arguments.hours} h", flush=True)
+        with PrometheusServer(data=data) as prometheus:
+            record(prometheus, start, end, data)
+        with PrometheusServer(data=data) as prometheus:
+            asked = [*rule_queries(), *dashboard_queries(arguments.dashboards, arguments.scrape_interval)]
+            measure(prometheus, asked, start, end - 1, arguments.rows)
+
+
+def series_of_a_host(containers: int, networks: int, volumes: int) -> Iterator[Series]:
+    """What the exporter shows of such a host, and of each family that is not among it what it could show."""
+    with TemporaryDirectory(prefix="nv-", dir="/dev/shm") as folder:
+        host = FakeHost(FakeEngine(Path(folder) / "docker.sock"), Path(folder))
+        for number in range(networks):
+            host.add_network(f"net{number}")
+        for number in range(volumes):
+            host.add_volume(f"volume{number}", b"x" * 5000)
+            if number % 2:
+                host.engine.volumes[f"volume{number}"]["Labels"] = {"netvol.capacity": "50GB"}
+        for number in range(containers):
+            host.add_container(f"c{number}", f"net{number % networks}", f"volume{number % volumes}")
+        page = page_of(host, volumes)
+    shown = set()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            shown.add(re.sub(r"_(bucket|count|sum)$", "", sample.name))
+            is_counter = family.type in ("counter", "histogram")
+            yield Series.of(sample.name, sample.labels, sample.value, is_counter=is_counter)
+    objects = {
+        "network": [f"net{number}" for number in range(networks)],
+        "container": [f"c{number}" for number in range(containers)],
+        "volume": [f"volume{number}" for number in range(volumes)],
+    }
+    yield from (
+        series for family in CATALOGUE if family.name not in shown for series in filled_in(family, objects)
+    )
+    yield Series.of("up", {}, 1)
+
+
+def page_of(host: FakeHost, volumes: int) -> str:
+    """The exporter's page when all volumes are measured."""
+    flags = (f"--engine.host={host.engine.host}", f"--path.procfs={host.procfs}")
+    measured = "\ndocker_volume_used_bytes{"
+    with served(host.engine), ExporterProcess(*flags) as exporter:
+        eventually(lambda: exporter.get("/metrics").count(measured) >= volumes, "all volumes", 60)
+        return exporter.get("/metrics")
+
+
+def filled_in(family: Family, objects: Mapping[str, Sequence[str]]) -> Iterator[Series]:
+    """Every series that a family could have with these objects."""
+    parts = {"_bucket": ("le",), "_count": (), "_sum": ()} if family.kind == Kind.HISTOGRAM else {"": ()}
+    for suffix, more in parts.items():
+        names = (*family.labels, *more)
+        for chosen in itertools.product(*(objects.get(name) or FILLED_IN.get(name, ("x",)) for name in names)):
+            labels = dict(zip(names, chosen, strict=True))
+            yield Series.of(family.name + suffix, labels, 1, is_counter=family.kind != Kind.GAUGE)
+
+
+def make_block(series: list[Series], first: int, interval: int, folder: Path, data: Path) -> int:
+    """Make one block of two hours; gives the number of its samples."""
+    times = range(first, first + BLOCK_SECONDS, interval)
+    stamps = [f" {at}\n" for at in times]
+    text = folder / "openmetrics"
+    with text.open("w") as file:
+        for one in series:
+            file.write(
+                "".join([f"{one.text}{value}{at}" for value, at in zip(values(one, times), stamps, strict=True)])
+            )
+        file.write("# EOF\n")
+    subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", text, data],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    text.unlink()
+    return len(series) * len(times)
+
+
+def values(series: Series, times: range) -> Iterator[float]:
+    """What a series shows at these times: counters rise evenly, space shrinks, much stays as it is."""
+    chosen = random.Random(series.text)
+    step = chosen.randint(1, 1000)
+    if series.is_counter:
+        return iter(range(times.start // times.step * step, times.stop // times.step * step, step))
+    if re.search(r"_(available_bytes|free)$", series.name):
+        full_in = chosen.randint(2, 40) * 86400
+        day = 86400
+        return (int(series.value * (1 - at % day / full_in)) for at in times)
+    if re.search(r"_(used|per_second|connections|used_bytes|duration_seconds)$", series.name):
+        return (series.value + (at // times.step * step) % 997 for at in times)
+    if series.name.endswith(("measured_timestamp_seconds", "last_success_timestamp_seconds")):
+        return (at // 60 * 60 for at in times)
+    return itertools.repeat(series.value, len(times))
+
+
+def record(prometheus: PrometheusServer, start: int, end: int, data: Path) -> None:
+    """Let promtool evaluate the recording rules over the history."""
+    subprocess.run(
+        [
+            *("promtool", "tsdb", "create-blocks-from", "rules", f"--start={start}", f"--end={end}"),
+            *(f"--url={prometheus.url}", "--eval-interval=60s", f"--output-dir={data}"),
+            *RULE_FILES,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def rule_queries() -> Iterator[Query]:
+    for rule in rules():
+        yield Query("alert" if rule.is_alert else "recorded", str(rule), rule.expression)
+
+
+def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
+    """Queries of all panels and variables, with every variable set to All."""
+    for file in sorted(folder.glob("*.json")):
+        dashboard = json.loads(file.read_text())
+        for panel in panels(dashboard):
+            for target in panel.get("targets", ()):
+                name = f"{file.stem}: {panel.get('title')}"
+                yield Query("panel", name, replaced(target["expr"], interval))
+        for variable in dashboard.get("templating", {}).get("list", ()):
+            query = variable.get("query", "")
+            text = query.get("query", "") if isinstance(query, dict) else query
+            found = re.fullmatch(r"label_values\((.+), *(\w+)\)", text)
+            if found:
+                expression = f"group by ({found[2]}) ({replaced(found[1], interval)})"
+                yield Query("variable", f"{file.stem}: ${variable['name']}", expression)
+
+
+def panels(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in holder.get("panels", ()):
+        yield panel
+        yield from panels(panel)
+
+
+def replaced(expression: str, interval: int) -> str:
+    own = {
+        "__rate_interval": f"{4 * interval}s",
+        "__interval": f"{86400 // POINTS}s",
+        "__range": "24h",
+        "__range_s": "86400",
+    }
+    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda found: own.get(found[1], ".+"), expression)
+
+
+def measure(prometheus: PrometheusServer, queries: list[Query], start: int, end: int, rows: int) -> None:
+    """Ask each at the end and over all the time, three times each, and print the slowest."""
+    timed = []
+    for query in queries:
+        moment = median(partial(ask_once, prometheus, query.expression, end))
+        day = median(partial(ask_over, prometheus, query.expression, start, end))
+        timed.append(Timed(query, *moment, *day))
+    for title, kinds in (("Rules", ("recorded", "alert")), ("Dashboards", ("panel", "variable"))):
+        chosen = [one for one in timed if one.query.what in kinds]
+        if chosen:
+            tell(title, chosen, rows)
+
+
+def ask_once(prometheus: PrometheusServer, expression: str, at: int) -> int:
+    return len(prometheus.query(expression, at=at))
+
+
+def ask_over(prometheus: PrometheusServer, expression: str, start: int, end: int) -> int:
+    return len(prometheus.values(expression, start, end, (end - start) / POINTS))
+
+
+def median(ask: Callable[[], int]) -> tuple[float, int]:
+    """Seconds, the median of three, and how much was found."""
+    times, found = [], 0
+    for _ in range(3):
+        began = time.monotonic()
+        found = ask()
+        times.append(time.monotonic() - began)
+    return statistics.median(times), found
+
+
+def tell(title: str, timed: list[Timed], rows: int) -> None:
+    moments, days = [one.moment for one in timed], [one.day for one in timed]
+    print(f"\n{title}: {len(timed)} queries, at one moment {sum(moments):.2f} s, over the day {sum(days):.1f} s")
+    print(f"slower than 1 s: {sum(s > 1 for s in moments)} at one moment, {sum(s > 1 for s in days)} over the day")
+    print(f"{'':68}{'moment':>9}{'series':>8}{'day':>9}{'values':>9}")
+    for one in sorted(timed, key=lambda one: -one.day)[:rows]:
+        name = f"{one.query.what} {one.query.name}"[:67]
+        print(f"{name:<68}{one.moment * 1e3:7.0f}ms{one.found:8}{one.day * 1e3:7.0f}ms{one.points:9}")
+    print(
+        f"slowest at one moment: {max(timed, key=lambda one: one.moment).query.name}, {max(moments) * 1e3:.0f} ms"
+    )
+    empty = sorted({one.query.name for one in timed if not one.points and one.query.what != "alert"})
+    print(f"without any result: {', '.join(empty) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
