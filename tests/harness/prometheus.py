@@ -65,6 +65,11 @@ class PrometheusServer:
         result = self._ask("query_range", query=expression, start=start, end=end, step=step)["result"]
         return [float(value) for series in result for _, value in series["values"]]
 
+    def label_values(self, label: str, selector: str, start: float, end: float) -> list[str]:
+        """The values of a label on the series that a selector finds in this time."""
+        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector, "start": start, "end": end})
+        return found
+
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]
         return found
