@@ -23,6 +23,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.metrics.catalogue import CATALOGUE, Family, Kind
+from exporter.network.rtt import BUCKETS_MICROSECONDS
 from tests.harness import privatens
 from tests.harness.exporter import REPOSITORY, ExporterProcess
 from tests.harness.fake_engine import FakeEngine, served
@@ -40,7 +41,7 @@ FILLED_IN = {
     "peer": ("network", "external"),
     "reason": ("timeout",),
     "anonymous": ("true", "false"),
-    "le": (*(f"{0.0001 * 1.7**step:.6g}" for step in range(20)), "+Inf"),
+    "le": (*(repr(bound / 1e6) for bound in BUCKETS_MICROSECONDS), "+Inf"),
 }
 
 
@@ -63,22 +64,26 @@ class Series:
 
 @dataclass(frozen=True)
 class Query:
-    """Something that is asked again and again."""
+    """Something that is asked again and again: a rule or a table for now, a graph or a variable for the day."""
 
     what: str
     name: str
     expression: str
+    label: str = ""
+    """A variable's: its values are asked for."""
+
+    @property
+    def is_over_day(self) -> bool:
+        return self.what in ("graph", "variable")
 
 
 @dataclass(frozen=True)
 class Timed:
-    """How long it took at one moment and over the day, in seconds, and how much was found."""
+    """How many seconds it took, and how many series, values or labels were found."""
 
     query: Query
-    moment: float
+    seconds: float
     found: int
-    day: float
-    points: int
 
 
 def main() -> None:
@@ -89,7 +94,7 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--scrape-interval", type=int, default=15, help="seconds")
     parser.add_argument("--dashboards", type=Path, default=REPOSITORY / "dashboards/json", help="folder of JSON")
-    parser.add_argument("--rows", type=int, default=15, help="of each table")
+    parser.add_argument("--rows", type=int, default=12, help="of each table")
     arguments = parser.parse_args()
     privatens.enter()
     series = list(series_of_a_host(arguments.containers, arguments.networks, arguments.volumes))
@@ -114,13 +119,13 @@ def series_of_a_host(containers: int, networks: int, volumes: int) -> Iterator[S
     with TemporaryDirectory(prefix="nv-", dir="/dev/shm") as folder:
         host = FakeHost(FakeEngine(Path(folder) / "docker.sock"), Path(folder))
         for number in range(networks):
-            host.add_network(f"net{number}")
+            host.add_network(network_name(number))
         for number in range(volumes):
             host.add_volume(f"volume{number}", b"x" * 5000)
             if number % 2:
                 host.engine.volumes[f"volume{number}"]["Labels"] = {"netvol.capacity": "50GB"}
         for number in range(containers):
-            host.add_container(f"c{number}", f"net{number % networks}", f"volume{number % volumes}")
+            host.add_container(f"c{number}", network_name(number % networks), f"volume{number % volumes}")
         page = page_of(host, volumes)
     shown = set()
     for family in text_string_to_metric_families(page):
@@ -129,7 +134,7 @@ def series_of_a_host(containers: int, networks: int, volumes: int) -> Iterator[S
             is_counter = family.type in ("counter", "histogram")
             yield Series.of(sample.name, sample.labels, sample.value, is_counter=is_counter)
     objects = {
-        "network": [f"net{number}" for number in range(networks)],
+        "network": [network_name(number) for number in range(networks)],
         "container": [f"c{number}" for number in range(containers)],
         "volume": [f"volume{number}" for number in range(volumes)],
     }
@@ -137,6 +142,11 @@ def series_of_a_host(containers: int, networks: int, volumes: int) -> Iterator[S
         series for family in CATALOGUE if family.name not in shown for series in filled_in(family, objects)
     )
     yield Series.of("up", {}, 1)
+
+
+def network_name(number: int) -> str:
+    """Of one length: the fake engine's ids begin with the names."""
+    return f"net{number:03}"
 
 
 def page_of(host: FakeHost, volumes: int) -> str:
@@ -215,20 +225,26 @@ def rule_queries() -> Iterator[Query]:
 
 
 def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
-    """Queries of all panels and variables, with every variable set to All."""
+    """Queries of all panels and variables, over the last day and with every variable set to All."""
     for file in sorted(folder.glob("*.json")):
         dashboard = json.loads(file.read_text())
+        variables = [one for one in dashboard.get("templating", {}).get("list", ()) if one["type"] == "query"]
+        values = {
+            "__rate_interval": f"{4 * interval}s",
+            "__interval": f"{86400 // POINTS}s",
+            "__range": "24h",
+            "__range_s": "86400",
+            **{variable["name"]: variable.get("allValue") or ".+" for variable in variables},
+        }
         for panel in panels(dashboard):
             for target in panel.get("targets", ()):
-                name = f"{file.stem}: {panel.get('title')}"
-                yield Query("panel", name, replaced(target["expr"], interval))
-        for variable in dashboard.get("templating", {}).get("list", ()):
-            query = variable.get("query", "")
-            text = query.get("query", "") if isinstance(query, dict) else query
-            found = re.fullmatch(r"label_values\((.+), *(\w+)\)", text)
-            if found:
-                expression = f"group by ({found[2]}) ({replaced(found[1], interval)})"
-                yield Query("variable", f"{file.stem}: ${variable['name']}", expression)
+                what = "table" if target.get("instant") else "graph"
+                name = f"{file.stem}: {panel.get('title')} ({target.get('refId')})"
+                yield Query(what, name, replaced(target["expr"], values))
+        for variable in variables:
+            found = re.fullmatch(r"label_values\((.+), *(\w+)\)", variable["query"]["query"])
+            assert found, variable["query"]
+            yield Query("variable", f"{file.stem}: ${variable['name']}", replaced(found[1], values), found[2])
 
 
 def panels(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -237,35 +253,25 @@ def panels(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from panels(panel)
 
 
-def replaced(expression: str, interval: int) -> str:
-    own = {
-        "__rate_interval": f"{4 * interval}s",
-        "__interval": f"{86400 // POINTS}s",
-        "__range": "24h",
-        "__range_s": "86400",
-    }
-    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda found: own.get(found[1], ".+"), expression)
+def replaced(expression: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda found: values[found[1]], expression)
 
 
 def measure(prometheus: PrometheusServer, queries: list[Query], start: int, end: int, rows: int) -> None:
-    """Ask each at the end and over all the time, three times each, and print the slowest."""
-    timed = []
-    for query in queries:
-        moment = median(partial(ask_once, prometheus, query.expression, end))
-        day = median(partial(ask_over, prometheus, query.expression, start, end))
-        timed.append(Timed(query, *moment, *day))
-    for title, kinds in (("Rules", ("recorded", "alert")), ("Dashboards", ("panel", "variable"))):
+    """Ask each three times as it is asked in use, and print the slowest."""
+    timed = [Timed(query, *median(partial(ask, prometheus, query, start, end))) for query in queries]
+    for title, kinds in (("Rules", ("recorded", "alert")), ("Dashboards", ("table", "graph", "variable"))):
         chosen = [one for one in timed if one.query.what in kinds]
         if chosen:
             tell(title, chosen, rows)
 
 
-def ask_once(prometheus: PrometheusServer, expression: str, at: int) -> int:
-    return len(prometheus.query(expression, at=at))
-
-
-def ask_over(prometheus: PrometheusServer, expression: str, start: int, end: int) -> int:
-    return len(prometheus.values(expression, start, end, (end - start) / POINTS))
+def ask(prometheus: PrometheusServer, query: Query, start: int, end: int) -> int:
+    if query.label:
+        return len(prometheus.label_values(query.expression, query.label, start=start, end=end))
+    if query.is_over_day:
+        return len(prometheus.values(query.expression, start, end, (end - start) / POINTS))
+    return len(prometheus.query(query.expression, at=end))
 
 
 def median(ask: Callable[[], int]) -> tuple[float, int]:
@@ -279,17 +285,13 @@ def median(ask: Callable[[], int]) -> tuple[float, int]:
 
 
 def tell(title: str, timed: list[Timed], rows: int) -> None:
-    moments, days = [one.moment for one in timed], [one.day for one in timed]
-    print(f"\n{title}: {len(timed)} queries, at one moment {sum(moments):.2f} s, over the day {sum(days):.1f} s")
-    print(f"slower than 1 s: {sum(s > 1 for s in moments)} at one moment, {sum(s > 1 for s in days)} over the day")
-    print(f"{'':68}{'moment':>9}{'series':>8}{'day':>9}{'values':>9}")
-    for one in sorted(timed, key=lambda one: -one.day)[:rows]:
-        name = f"{one.query.what} {one.query.name}"[:67]
-        print(f"{name:<68}{one.moment * 1e3:7.0f}ms{one.found:8}{one.day * 1e3:7.0f}ms{one.points:9}")
+    seconds = [one.seconds for one in timed]
     print(
-        f"slowest at one moment: {max(timed, key=lambda one: one.moment).query.name}, {max(moments) * 1e3:.0f} ms"
+        f"\n{title}: {len(timed)} queries, {sum(seconds):.2f} s together, {sum(s > 1 for s in seconds)} above 1 s"
     )
-    empty = sorted({one.query.name for one in timed if not one.points and one.query.what != "alert"})
+    for one in sorted(timed, key=lambda one: -one.seconds)[:rows]:
+        print(f"{f'{one.query.what} {one.query.name}'[:85]:<86}{one.seconds * 1e3:7.0f} ms {one.found:7} found")
+    empty = sorted({one.query.name for one in timed if not one.found and one.query.what != "alert"})
     print(f"without any result: {', '.join(empty) or 'none'}")
 
 

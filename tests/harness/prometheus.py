@@ -75,9 +75,9 @@ class PrometheusServer:
         ]
         return result
 
-    def label_values(self, selector: str, label: str) -> list[str]:
-        """All values of a label in the series that a selector matches."""
-        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+    def label_values(self, selector: str, label: str, **times: float) -> list[str]:
+        """All values of a label in the series that a selector matches, `start` and `end` of a time if given."""
+        found: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector}, **times)
         return found
 
     def targets(self) -> list[dict[str, Any]]:
