@@ -27,7 +27,7 @@ REPOSITORY = HERE.parents[1]
 BUILD = REPOSITORY / ".build/browser"
 IMAGES = REPOSITORY / "docs/images"
 BOARDS = ("netvol-overview", "netvol-networks", "netvol-volumes", "netvol-exporter")
-WIDTH = 1440
+WIDTH = 1600
 STEP = 60
 SHOWN_HOURS = 6
 
