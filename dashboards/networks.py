@@ -223,9 +223,9 @@ def dashboard() -> Dashboard:
                     _both_total("packets_dropped"),
                     PROJECT,
                 ),
-                f"drops on {_NAMES}",
+                _NAMES,
             ),
-            Query(_per_minute(_sum(_both("errors", _NETWORK))), "errors on all"),
+            Query(_per_minute(_sum(_both("errors", _NETWORK))), "errors, all networks"),
         ),
         graph(
             "Inside and across",
