@@ -5,7 +5,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from dashboards.parts import (
     GREEN,
     ORANGE,
-    RED,
+    UP,
     WARN,
     Column,
     Query,
@@ -19,8 +19,6 @@ from dashboards.promql import column, highest, leaders, of_exporter, rate, serie
 
 UID = "netvol-exporter"
 
-_UP = ((0, RED), (1, GREEN))
-_UP_TEXTS = {"0": "down", "1": "up"}
 _COLLECTOR = "job, instance, collector"
 _COLLECTOR_NAMES = "{{collector}} · {{instance}}"
 _ENGINE = f'label_replace({series("docker_engine_info")}, "engine", "$1", "version", "(.*)")'
@@ -48,14 +46,14 @@ def dashboard() -> Dashboard:
             "Share of the exporters, of those that answered within a day, that can be scraped.",
             "percentunit",
             f"avg({of_exporter(series('up'))})",
-            ((0, RED), (1, GREEN)),
+            UP,
         ),
         number(
             "Engines up",
             "Share of the engines that answer their exporter.",
             "percentunit",
             f"avg({series('docker_engine_up')})",
-            ((0, RED), (1, GREEN)),
+            UP,
         ),
         number(
             "Event streams open",
@@ -123,9 +121,9 @@ def dashboard() -> Dashboard:
             (
                 Column("collector", "Collector"),
                 Column("instance", "Instance"),
-                Column("Value #A", "State", steps=_UP, texts={"0": "fails", "1": "works"}),
-                Column("Value #B", "Last success", "dateTimeFromNow"),
-                Column("Value #C", "Duration", "s"),
+                Column("Value #A", "State", steps=UP, texts={"0": "fails", "1": "works"}, width=75),
+                Column("Value #B", "Last success", "dateTimeFromNow", width=140),
+                Column("Value #C", "Duration", "s", width=90),
             ),
             column(success, "collector"),
             column(f"{last} * 1000", "collector"),

@@ -22,6 +22,8 @@ MIDDLE = 12
 GREEN, BLUE, ORANGE, RED = "green", "blue", "orange", "red"
 # The alerts' colours: orange is a warning, red is critical.
 SEVERITIES = {"critical": RED, "warning": ORANGE, "info": BLUE}
+UP: Steps = ((0, RED), (1, GREEN))
+UP_TEXTS = {"0": "down", "1": "up"}
 BAD: Steps = ((1, RED),)
 WARN: Steps = ((1, ORANGE),)
 VOLUME_FILL: Steps = ((0.85, ORANGE), (0.97, RED))

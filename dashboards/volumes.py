@@ -67,6 +67,10 @@ def dashboard() -> Dashboard:
     age = f"time() - {measured}"
     duration = _of_volume("docker_volume_measurement_duration_seconds")
     errors = _of_volume("docker_volume_measurement_errors_total")
+    mounts, mount = (
+        _chosen(_of_volume("docker_volume_mount_info")),
+        ("volume", "container", "destination", "read_only"),
+    )
     dangling = series("docker_volume_dangling_bytes")
     users = f"sum by (job, instance, volume) ({_of_volume('docker_volume_containers')}) == 0"
     return with_panels(
@@ -144,9 +148,9 @@ def dashboard() -> Dashboard:
             "that fast.",
             (
                 Column("volume", "Volume", link=link_to(UID, volume="${__value.raw}")),
-                Column("instance", "Instance", width=140),
-                Column("Value #A", "Full in", "dtdurations", steps=_TIME_LEFT, width=90),
-                Column("Value #B", "Free", "bytes", width=90),
+                Column("instance", "Instance", width=130),
+                Column("Value #A", "Full in", "dtdurations", steps=_TIME_LEFT, width=80),
+                Column("Value #B", "Free", "bytes", width=80),
             ),
             column(f"({_with_own_limit(left)}) < {_SOON}", "volume"),
             column(f"{_with_own_limit(available)} and ({left}) < {_SOON}", "volume"),
@@ -243,17 +247,17 @@ def dashboard() -> Dashboard:
             (
                 Column("volume", "Volume", link=link_to(UID, volume="${__value.raw}")),
                 Column("instance", "Instance"),
-                Column("compose_project", "Compose project"),
-                Column("driver", "Driver", width=90),
-                Column("kind", "Kind", width=110),
-                Column("capacity_source", "Limit by", width=100),
-                Column("Value #B", "Holds", "bytes", width=90),
-                Column("Value #C", "Limit", "bytes", width=90),
-                Column("Value #D", "Full", "percentunit", steps=VOLUME_FILL, bar=True),
-                Column("Value #E", "Containers", width=100),
-                Column("Value #F", "Full in", "dtdurations", steps=_TIME_LEFT),
-                Column("Value #G", "Measured", "dateTimeFromNow"),
-                Column("Value #H", "Encrypted", texts={"0": "no", "1": "yes"}, width=100),
+                Column("compose_project", "Project", width=110),
+                Column("driver", "Driver", width=65),
+                Column("kind", "Kind", width=85),
+                Column("capacity_source", "Limit by", width=90),
+                Column("Value #B", "Holds", "bytes", width=85),
+                Column("Value #C", "Limit", "bytes", width=85),
+                Column("Value #D", "Full", "percentunit", steps=VOLUME_FILL, bar=True, width=130),
+                Column("Value #E", "Users", width=65),
+                Column("Value #F", "Full in", "dtdurations", steps=_TIME_LEFT, width=95),
+                Column("Value #G", "Measured", "dateTimeFromNow", width=125),
+                Column("Value #H", "Encrypted", texts={"0": "no", "1": "yes"}, width=90),
             ),
             column(
                 series("docker_volume_info", _VOLUME, PROJECT),
@@ -277,14 +281,11 @@ def dashboard() -> Dashboard:
                 Column("container", "Container", link=link_to("netvol-networks", container="${__value.raw}")),
                 Column("instance", "Instance"),
                 Column("destination", "Mounted at"),
-                Column("read_only", "Read only", width=100),
-                Column("Value", "Volume holds", "bytes", width=120),
+                Column("read_only", "Read only", width=80),
+                Column("Value #B", "Volume holds", "bytes", width=110),
             ),
-            column(
-                f"{_chosen(_of_volume('docker_volume_mount_info'))}"
-                f" * on (job, instance, volume) group_left () {used}",
-                *("volume", "container", "destination", "read_only"),
-            ),
+            column(mounts, *mount),
+            column(f"({mounts}) * on (job, instance, volume) group_left () {used}", *mount),
             sort_by="Volume holds",
             width=14,
         ),

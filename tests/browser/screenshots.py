@@ -27,7 +27,7 @@ REPOSITORY = HERE.parents[1]
 BUILD = REPOSITORY / ".build/browser"
 IMAGES = REPOSITORY / "docs/images"
 BOARDS = ("netvol-overview", "netvol-networks", "netvol-volumes", "netvol-exporter")
-WIDTH = 1440
+WIDTH = 1600
 STEP = 60
 SHOWN_HOURS = 6
 
@@ -135,9 +135,7 @@ def main() -> int:
             for board in BOARDS:
                 image = arguments.folder / f"{board}.png"
                 errors = take(address, board, end, image)
-                subprocess.run(
-                    ["pngquant", "--force", "--ext=.png", "--skip-if-larger", "48", str(image)], check=False
-                )
+                subprocess.run(["pngquant", "--force", "--ext=.png", "--nofs", "32", str(image)], check=True)
                 print(f"{board}: {image.stat().st_size // 1000} kB" + "".join(f"\n  {error}" for error in errors))
                 failed |= bool(errors)
     return 1 if failed else 0

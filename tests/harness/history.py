@@ -33,7 +33,7 @@ class Scale:
     """How much there is: of each project on each host one network, and as many containers and volumes as said."""
 
     hosts: int = 2
-    projects: int = 5
+    projects: int = 4
     containers: int = 3
     volumes: int = 2
 
@@ -168,7 +168,7 @@ def _write_host(host: Writer, scale: Scale, chance: random.Random) -> None:
         )
         host.gauge(
             "netvol_exporter_collector_last_success_timestamp_seconds",
-            lambda since: host.start + since - chance.uniform(0.2, 4.5),
+            lambda since: host.start + since - 2 - chance.uniform(0, 0.5),
             collector=collector,
         )
     host.gauge("netvol_exporter_unattributed_interfaces", 0)

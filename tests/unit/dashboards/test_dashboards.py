@@ -239,6 +239,13 @@ def test_no_metric_stands_without_a_selector_and_groupings_name_labels_that_exis
 
 
 @each_dashboard
+def test_a_condition_binds_no_arithmetic(board: Json) -> None:
+    """`a and on (x) b * c` is `a and on (x) (b * c)`, which shows the numbers of a."""
+    for expression in expressions(board):
+        assert not re.search(rf"and on \([^()]*\) {SELECTOR.pattern} [*/+-]", expression), expression
+
+
+@each_dashboard
 def test_legends_name_labels_that_their_query_keeps(board: Json) -> None:
     for title, target in targets(board):
         expression = target["expr"]
