@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--dashboards", type=Path, default=REPOSITORY / "dashboards/json", help="folder of JSON")
     parser.add_argument("--rows", type=int, default=12, help="of each table")
     arguments = parser.parse_args()
+    queries = [*rule_queries(), *dashboard_queries(arguments.dashboards, arguments.scrape_interval)]
     privatens.enter()
     series = list(series_of_a_host(arguments.containers, arguments.networks, arguments.volumes))
     end = int(time.time()) // BLOCK_SECONDS * BLOCK_SECONDS
@@ -110,8 +111,7 @@ def main() -> None:
         with PrometheusServer(data=data) as prometheus:
             record(prometheus, start, end, data)
         with PrometheusServer(data=data) as prometheus:
-            asked = [*rule_queries(), *dashboard_queries(arguments.dashboards, arguments.scrape_interval)]
-            measure(prometheus, asked, start, end - 1, arguments.rows)
+            measure(prometheus, queries, start, end - 1, arguments.rows)
 
 
 def series_of_a_host(containers: int, networks: int, volumes: int) -> Iterator[Series]:
@@ -254,7 +254,8 @@ def panels(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def replaced(expression: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda found: values[found[1]], expression)
+    """With variables filled in; `$1` of a label_replace is none."""
+    return re.sub(r"\$\{?([a-z_]\w*)(?::\w+)?\}?", lambda found: values[found[1]], expression)
 
 
 def measure(prometheus: PrometheusServer, queries: list[Query], start: int, end: int, rows: int) -> None:
