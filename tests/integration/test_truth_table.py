@@ -85,9 +85,10 @@ def settled(
     """The page's counters once they are the kernel's, read before and after the scrape."""
 
     def equal() -> InterfaceCounters | None:
-        before = counters_inside(container)[interface]
+        # What a command prints may be lost by the engine: then there is nothing to compare, and it is asked again.
+        before = counters_inside(container).get(interface)
         page = of_container(exporter.scrape(), name, network)
-        return page if before == page == counters_inside(container)[interface] else None
+        return page if before == page == counters_inside(container).get(interface) else None
 
     found = eventually(equal, f"{name} on {network} equal to the kernel's counters")
     assert found is not None
@@ -287,7 +288,9 @@ def test_a_burst_of_a_second_stays_visible_as_a_peak(client: docker.DockerClient
         scrape = exporter.eventually(quiet, "the quiet after the burst", 15)
         peak = scrape.value("docker_network_receive_peak_bytes_per_second", network="app")
         assert peak is not None
-        rate = burst / seconds
+        rate = burst / max(
+            seconds, 1
+        )  # on a busy machine it is shorter than the poll, over which it is spread then
         print(
             f"\n{burst:.3e} B in {seconds:.2f} s: {rate:.3e} B/s; peak {peak:.3e}; over 60 s {burst / 60:.3e} B/s"
         )
