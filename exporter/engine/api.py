@@ -61,6 +61,11 @@ _SSH_CALLS = 8
 """Each call is a session of the one connection, of which sshd allows 10 (MaxSessions); one more is the ping."""
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+_NO_CONNECTION = 900
+"""aiodocker's number for it."""
+
+_SIGNS_OF_LIFE = frozenset({"ping", "version", "info"})
+"""Where these fail, the engine is not well. Elsewhere one container or plugin may be at fault."""
 
 
 class EngineError(Exception):
@@ -69,6 +74,10 @@ class EngineError(Exception):
 
 class EngineUnavailableError(EngineError):
     """The engine can't be reached, or did not answer in time."""
+
+
+class NoAnswerError(EngineUnavailableError):
+    """A call was not answered in time. Of the engine that says nothing unless the call was a ping."""
 
 
 class NotFoundError(EngineError):
@@ -329,10 +338,13 @@ class Engine:
                 self._read_much |= len(body) > _LONG_ANSWER_BYTES
                 answer = body if text else json.loads(body)
         except aiodocker.DockerError as error:
-            self._answers = error.status < _SERVER_ERROR
+            if error.status < _SERVER_ERROR:
+                self._answers = True
+            elif error.status == _NO_CONNECTION or endpoint in _SIGNS_OF_LIFE:
+                self._answers = False
             raise _translated(error) from None
         except TimeoutError as error:
-            raise EngineUnavailableError(_reason(error)) from None
+            raise NoAnswerError(_reason(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
@@ -415,7 +427,7 @@ def _translated(error: aiodocker.DockerError) -> EngineError:
     message = _one_line(error.message)
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
-    if error.status == 900:  # noqa: PLR2004 - aiodocker's number for a failed connection
+    if error.status == _NO_CONNECTION:
         return EngineUnavailableError(message)
     return EngineError(f"{error.status}: {message}")
 

@@ -122,6 +122,19 @@ async def test_an_error_page_in_the_guise_of_json_is_of_a_proxy_whose_engine_is_
     assert not engine.up
 
 
+async def test_a_plugin_that_fails_does_not_make_the_engine_seem_away(
+    fake_engine: FakeEngine, engine: Engine
+) -> None:
+    fake_engine.failing["system/df"] = (500, '{"message": "a disk usage operation is already running"}')
+    with pytest.raises(EngineError, match="already running"):
+        await engine.volume_usage()
+    assert engine.up
+    fake_engine.failing["_ping"] = (500, '{"message": "not well"}')
+    with pytest.raises(EngineError, match="not well"):
+        await engine.ping()
+    assert not engine.up
+
+
 async def test_an_answer_that_is_too_long_is_refused_before_it_is_held(
     fake_engine: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
