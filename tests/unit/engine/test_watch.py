@@ -133,6 +133,22 @@ async def test_an_idle_stream_that_a_proxy_cuts_is_reopened_and_no_event_is_lost
         assert watched.engine.up
 
 
+async def test_a_replay_that_takes_a_moment_to_come_is_no_gap(fake_engine: FakeEngine) -> None:
+    """Its first line comes a round trip after the headers, and the silence before the opening is none of it."""
+    options = replace(OPTIONS, replay_seconds=0.4)
+    async with watching(fake_engine, options) as watched:
+        await complete(watched)
+        fake_engine.emit("volume", "create", "data")
+        await eventually_async(lambda: watched.watch.ledger.counts.total() == 1, "the event")
+        fake_engine.replay_seconds = 0.15
+        for _ in range(6):
+            openings = watched.watch.stream_openings
+            fake_engine.cut_streams()
+            await eventually_async(lambda o=openings: watched.watch.stream_openings > o, "reopened")  # type: ignore[misc]
+            await asyncio.sleep(0.45)
+        assert watched.watch.ledger.gaps == 0
+
+
 async def test_a_frozen_engine_is_noticed_and_its_thaw_too(fake_engine: FakeEngine) -> None:
     async with watching(fake_engine) as watched:
         await complete(watched)
