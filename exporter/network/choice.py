@@ -8,7 +8,6 @@ from typing import Literal
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
 
-
 _SEEN = "the containers' processes are seen in /proc"
 
 

@@ -20,7 +20,9 @@ from exporter.web.status import StatusRow, render_status
 
 _SMALLEST_COMPRESSED_BYTES = 1024
 _LARGEST_ON_LOOP_BYTES = 65536
-_SHUTDOWN_SECONDS = 1.5
+_SHUTDOWN_SECONDS = 0.8
+"""For answers that are under way; aiohttp then waits as long again for those that don't get on."""
+
 _IDLE_SECONDS = 75.0
 """A connection without a whole request for longer is closed; Prometheus keeps one from scrape to scrape."""
 

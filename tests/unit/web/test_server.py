@@ -141,6 +141,20 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
         del reader
 
 
+async def test_clients_that_do_not_read_hold_up_the_end_for_less_than_two_seconds() -> None:
+    async with serving(LargeSite()) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        streams = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        for _, writer in streams:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(1)
+        ending = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - ending < 1.9
+    for _, writer in streams:
+        writer.close()
+
+
 @pytest.mark.parametrize(
     "request_head", [b"GET /" + b"a" * 20_000, b"GET /metrics HTTP/1.1\r\nX: " + b"b" * 20_000]
 )
