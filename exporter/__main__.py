@@ -8,6 +8,7 @@ from exporter import __version__, logs
 from exporter.check import check
 from exporter.completion import completion
 from exporter.daemon import Daemon
+from exporter.privileges import Wants, drop, others_socket
 from exporter.settings import Settings, UsageError, load
 from exporter.web.server import ListenError
 
@@ -28,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(completion(settings.shell), end="")  # noqa: T201 - likewise
         return 0
     logs.configure(settings.log.level, settings.log.format)
+    if settings.command == "serve" and not settings.once:
+        drop(
+            Wants(
+                rtt=settings.collector.rtt,
+                ports=tuple(address.port for address in settings.web.listen_address),
+                others_socket=others_socket(settings.engine.host),
+            )
+        )
     try:
         return asyncio.run(_run(settings))
     except ListenError as error:

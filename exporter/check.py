@@ -15,6 +15,7 @@ from exporter.network.choice import choose_source, is_engine_here
 from exporter.network.devices import in_host_namespace
 from exporter.network.procfs import ProcfsSource, parse_net_dev
 from exporter.network.source import namespace_owners
+from exporter.privileges import held
 from exporter.settings import Settings
 from exporter.volume.walker import gnu_find
 
@@ -95,6 +96,8 @@ def _findings(settings: Settings, host: str, inventory: Inventory, info: EngineI
     yield host_network(list(inventory.networks.values()), Path("/proc/self/net/dev").read_bytes())
     yield _volumes(settings.path.rootfs, list(inventory.volumes.values()))
     yield walks(gnu_find())
+    yield round_trip_times(held(), wanted=settings.collector.rtt)
+    yield quotas(held())
 
 
 def _traffic(settings: Settings, inventory: Inventory) -> Finding:
@@ -158,4 +161,36 @@ def walks(find: str | None) -> Finding:
         "no GNU find: they take half as much processor time again",
         fine=False,
         advice="install findutils",
+    )
+
+
+def round_trip_times(rights: frozenset[str], *, wanted: bool) -> Finding:
+    """Whether containers' network namespaces can be entered to look at their connections."""
+    subject = "Round-trip times"
+    if "CAP_SYS_ADMIN" not in rights:
+        return Finding(
+            subject,
+            "can't be told: that needs CAP_SYS_ADMIN",
+            fine=False if wanted else None,
+            advice="for --collector.rtt run as root or with CAP_SYS_ADMIN, and with CAP_SYS_PTRACE for containers "
+            "that run as other users",
+        )
+    if "CAP_SYS_PTRACE" not in rights:
+        return Finding(
+            subject,
+            "only of containers that run as this user: others need CAP_SYS_PTRACE",
+            fine=False if wanted else None,
+            advice="for --collector.rtt add CAP_SYS_PTRACE",
+        )
+    return Finding(subject, "--collector.rtt" if wanted else "can be told, with --collector.rtt", fine=True)
+
+
+def quotas(rights: frozenset[str]) -> Finding:
+    """Whether the kernel tells what a project quota counts."""
+    if "CAP_SYS_ADMIN" in rights:
+        return Finding("Usage by quotas", "told by the kernel", fine=True)
+    return Finding(
+        "Usage by quotas",
+        "not told without CAP_SYS_ADMIN: volumes with a project quota are walked as others are",
+        advice="add CAP_SYS_ADMIN if they are large",
     )

@@ -258,7 +258,9 @@ class Daemon:
             return
         self._choice_generation = self._inventory.generation
         wanted = self._settings.network.source
-        choice = await asyncio.to_thread(choose_source, wanted, self._inventory, self._procfs.sees)
+        choice = await asyncio.to_thread(
+            choose_source, wanted, self._inventory, self._procfs.sees, before=self._choice
+        )
         if self._choice is None or choice.source != self._choice.source:
             get_logger().info("traffic source chosen", source=choice.source, reason=choice.reason)
         self._choice = choice

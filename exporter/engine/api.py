@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -57,10 +58,25 @@ _LONGEST_REASON = 300
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _CLOSE_SECONDS = 2.0
 _MANY_CALLS = 100
+_KEEP_ALIVE_SECONDS = 7
+_KEEP_ALIVE_TRIES = 3
+_KEEP_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEP_ALIVE_TRIES),
+)
+"""A stream is closed that for 28 s nobody was at the other end of (tcp(7))."""
+
 _SSH_CALLS = 8
 """Each call is a session of the one connection, of which sshd allows 10 (MaxSessions); one more is the ping."""
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+_NO_CONNECTION = 900
+"""aiodocker's number for it."""
+
+_SIGNS_OF_LIFE = frozenset({"ping", "version", "info"})
+"""Where these fail, the engine is not well. Elsewhere one container or plugin may be at fault."""
 
 
 class EngineError(Exception):
@@ -69,6 +85,10 @@ class EngineError(Exception):
 
 class EngineUnavailableError(EngineError):
     """The engine can't be reached, or did not answer in time."""
+
+
+class NoAnswerError(EngineUnavailableError):
+    """A call was not answered in time. Of the engine that says nothing unless the call was a ping."""
 
 
 class NotFoundError(EngineError):
@@ -282,6 +302,7 @@ class Engine:
         finally:
             self._observe("events", time.monotonic() - started)
         try:
+            _notice_half_open(response, self._stream)
             yield _events_of(response.content)
         finally:
             response.close()
@@ -329,10 +350,13 @@ class Engine:
                 self._read_much |= len(body) > _LONG_ANSWER_BYTES
                 answer = body if text else json.loads(body)
         except aiodocker.DockerError as error:
-            self._answers = error.status < _SERVER_ERROR
+            if error.status < _SERVER_ERROR:
+                self._answers = True
+            elif error.status == _NO_CONNECTION or endpoint in _SIGNS_OF_LIFE:
+                self._answers = False
             raise _translated(error) from None
         except TimeoutError as error:
-            raise EngineUnavailableError(_reason(error)) from None
+            raise NoAnswerError(_reason(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             self._answers = False
             raise EngineUnavailableError(_reason(error)) from None
@@ -360,6 +384,21 @@ def negotiate(newest: str, oldest: str) -> str:
     # An engine that refuses all that is known here is a newer one; what is read has been stable for years.
     chosen = max(chosen, floor)
     return f"{chosen[0]}.{chosen[1]}"
+
+
+def _notice_half_open(response: aiohttp.ClientResponse, client: aiodocker.Docker) -> None:
+    """Let the kernel, or ssh, look after an idle stream: pings go over other connections.
+
+    A router or a load balancer forgets an idle connection without a word to either end.
+    """
+    transport = response.connection.transport if response.connection else None
+    there = transport.get_extra_info("socket") if transport else None
+    if there is not None and there.family in (socket.AF_INET, socket.AF_INET6):
+        for level, option, value in _KEEP_ALIVE:
+            there.setsockopt(level, option, value)
+    ssh = getattr(client.connector, "_ssh_conn", None)
+    if ssh is not None:
+        ssh.set_keepalive(_KEEP_ALIVE_SECONDS, _KEEP_ALIVE_TRIES)
 
 
 def _return_free_memory() -> None:
@@ -415,7 +454,7 @@ def _translated(error: aiodocker.DockerError) -> EngineError:
     message = _one_line(error.message)
     if error.status == _NOT_FOUND:
         return NotFoundError(message)
-    if error.status == 900:  # noqa: PLR2004 - aiodocker's number for a failed connection
+    if error.status == _NO_CONNECTION:
         return EngineUnavailableError(message)
     return EngineError(f"{error.status}: {message}")
 

@@ -11,9 +11,13 @@ _RING = 256
 _OVERLAP_NANO = 2_000_000_000
 """How far before the last event a reader resumes: near-simultaneous events can be stored out of order."""
 
+_MOST_SEEN = 50_000
+"""Far more than come in the overlap; Podman, which reads its journal, replays all of them."""
+
 _MOST_COUNTED_ACTIONS = 200
 _NOISE = frozenset({"exec", "attach", "detach", "copy", "export", "archive-path", "extract-to-dir", "resize"})
 _EXEC = frozenset({"exec", "exec_create", "exec_start", "exec_die", "exec_detach", "exec_died", "top"})
+_END = frozenset({"destroy", "remove"})
 _KINDS = frozenset({"container", "network", "volume"})
 
 
@@ -90,13 +94,23 @@ class Ledger:
         else:
             self.replay_ended()
         self._seen[identity] = None
-        if len(self._seen) > 2 * _RING:
-            self._seen.popitem(last=False)
-        if event.time_nano >= self._last_time_nano:
+        # After a step of the engine's clock, time goes on from where it is now.
+        if event.time_nano >= self._last_time_nano or 0 < event.time_nano < self._last_time_nano - _OVERLAP_NANO:
             self._last_time_nano, self._last_identity = event.time_nano, identity
+        self._forget_seen()
         action = action_of(event)
         known = (event.kind, action) in self.counts or len(self.counts) < _MOST_COUNTED_ACTIONS
         self.counts[event.kind, action if known else "other"] += 1
         if event.kind == "container" and action == "oom":
             self.out_of_memory[event.actor] += 1
+        elif event.kind == "container" and action in _END:
+            self.out_of_memory.pop(event.actor, None)
         return True
+
+    def _forget_seen(self) -> None:
+        """Forget events that no replay repeats: older than the overlap, and more than the ring holds."""
+        replayed = range(self._last_time_nano - 2 * _OVERLAP_NANO, self._last_time_nano + 1)
+        while len(self._seen) > 2 * _RING and (
+            next(iter(self._seen))[0] not in replayed or len(self._seen) > _MOST_SEEN
+        ):
+            self._seen.popitem(last=False)

@@ -3,16 +3,18 @@
 It is level-triggered: an event only marks an object dirty, and a dirty object is fetched again and replaced or
 removed. So events that come twice, late or out of order do no harm. Each kind has a task of its own: the list
 of volumes can hang for a minute behind a dead plugin (moby: volume/drivers/proxy.go), and containers must not
-wait for it.
+wait for it. Nor must they wait for one of them: the engine answers for no container whose lock is held (moby:
+daemon/inspect.go, which locks it), while all others are well. What it leaves unanswered is asked for beside them.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from exporter.engine.api import EngineError, EngineUnavailableError, NotFoundError
+from exporter.engine.api import EngineError, EngineUnavailableError, NoAnswerError, NotFoundError
 from exporter.logs import get_logger
 
 T = TypeVar("T")
@@ -44,6 +46,9 @@ class Pace:
     debounce_seconds: float = 0.05
     resync_seconds: float = 300.0
     settle_seconds: float = 1.0
+    first_retry_seconds: float = 0.5
+    last_retry_seconds: float = 5.0
+    unanswered_seconds: float = 30.0
     parallel_calls: int = 16
 
 
@@ -55,6 +60,8 @@ class KindWatch(Generic[T]):
         self._drift = drift
         self._pace = pace
         self._dirty: set[str] = set()
+        self._unanswered: set[str] = set()
+        self._again = asyncio.Event()
         self._work = asyncio.Event()
         self._touched: dict[str, int] = {}
         self._clock = 0
@@ -66,7 +73,7 @@ class KindWatch(Generic[T]):
         self._clock += 1
         self._touched[key] = self._clock
         self._dirty.add(key)
-        self._work.set()
+        (self._again if key in self._unanswered else self._work).set()
 
     def relist(self) -> None:
         """Ask for a full list, because an event or a reopened stream left it open what changed."""
@@ -78,14 +85,39 @@ class KindWatch(Generic[T]):
 
         Raises EngineUnavailableError when it is.
         """
+        # Whatever stood between is over: all is asked for again.
+        self._dirty |= self._unanswered
+        self._unanswered.clear()
         self.relist()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_listed(), name=f"list {self._objects.kind}s")
+            group.create_task(self._ask_again(), name=f"ask again for {self._objects.kind}s")
+
+    async def _keep_listed(self) -> None:
+        """List all objects now, on demand and now and then; soon again where the engine could not."""
+        retry = self._pace.first_retry_seconds
         while True:
-            if self._list_wanted:
-                self._list_wanted = False
-                await self._apply_list()
+            wanted, self._list_wanted = self._list_wanted, False
+            done = await (self._apply_list() if wanted else self._check_list())
+            if done:
+                retry = self._pace.first_retry_seconds
+                await self._follow(self._pace.resync_seconds)
             else:
-                await self._check_list()
-            await self._follow(self._pace.resync_seconds)
+                await self._follow(retry)
+                retry = min(2 * retry, self._pace.last_retry_seconds)
+                self._list_wanted |= wanted
+
+    async def _ask_again(self) -> None:
+        """Ask for objects that the engine left unanswered, without holding up the others."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.unanswered_seconds):
+                    await self._again.wait()
+            self._again.clear()
+            asked = set(self._unanswered)
+            await self._fetch_each(asked)
+            for key in asked - self._unanswered:
+                self.touch(key)  # an event may have come while the answer was on its way
 
     async def _follow(self, seconds: float) -> None:
         """Fetch dirty objects until a full list is wanted, or for a time."""
@@ -100,7 +132,7 @@ class KindWatch(Generic[T]):
 
     async def _fetch_dirty(self) -> None:
         self._work.clear()
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty - self._unanswered, set()
         fetched = False
         try:
             await self._fetch_each(dirty)
@@ -111,12 +143,15 @@ class KindWatch(Generic[T]):
                 self._dirty |= dirty
                 self._work.set()
 
-    async def _apply_list(self) -> None:
-        """List all objects and take over what differs, except where an event came while the list was made."""
-        start = self._clock
+    async def _apply_list(self) -> bool:
+        """List all objects and take over what differs, except where an event came while the list was made.
+
+        False if the engine can't list.
+        """
+        start = self._begin_list()
         listed = await self._list()
         if listed is None:
-            return
+            return False
         changed = self._differing(listed, start)
         if self._objects.listed_whole:
             for key in changed:
@@ -125,19 +160,22 @@ class KindWatch(Generic[T]):
                 else:
                     self._objects.remove(key)
         else:
-            await self._fetch_each(changed)
+            await self._fetch_each(key for key in changed if key not in self._unanswered)
         self._objects.listed()
+        return True
 
-    async def _check_list(self) -> None:
-        """List all objects, and correct and count what differs although no event told of it."""
-        start = self._clock
-        self._touched = {key: when for key, when in self._touched.items() if key in self._dirty}
+    async def _check_list(self) -> bool:
+        """List all objects, and correct and count what differs although no event told of it.
+
+        False if the engine can't list.
+        """
+        start = self._begin_list()
         listed = await self._list()
         if listed is None:
-            return
-        suspects = self._differing(listed, start)
+            return False
+        suspects = [key for key in self._differing(listed, start) if key not in self._unanswered]
         if not suspects:
-            return
+            return True
         # The events of changes just before the list may still be on their way, or not yet followed.
         await self._follow(self._pace.settle_seconds)
         still = set(self._differing(listed, start))
@@ -145,13 +183,19 @@ class KindWatch(Generic[T]):
             if key in still and self._touched.get(key, 0) <= start and await self._fetch(key):
                 self._drift[self._objects.kind] += 1
                 get_logger().warning("inventory corrected", kind=self._objects.kind, object=key)
+        return True
+
+    def _begin_list(self) -> int:
+        """The moment before a list; earlier events are forgotten, since only later ones count against it."""
+        self._touched.clear()
+        return self._clock
 
     async def _list(self) -> dict[str, T] | None:
         try:
             listed = {self._objects.key(item): item for item in await self._objects.list_all()}
-        except EngineUnavailableError:
-            raise
         except EngineError as error:
+            if isinstance(error, EngineUnavailableError) and not isinstance(error, NoAnswerError):
+                raise
             if self._can_list:
                 get_logger().warning("engine can't list", kind=self._objects.kind, reason=str(error))
             self._can_list = False
@@ -186,13 +230,29 @@ class KindWatch(Generic[T]):
         try:
             item = await self._objects.fetch(key)
         except NotFoundError:
+            self._answered(key)
             self._objects.remove(key)
             return before is not None
+        except NoAnswerError as error:
+            if not self._unanswered:
+                get_logger().warning(
+                    "engine leaves questions unanswered", kind=self._objects.kind, object=key, reason=str(error)
+                )
+            self._unanswered.add(key)
+            return False
         except EngineUnavailableError:
             raise
         except EngineError as error:
+            self._answered(key)
             # One object that the engine can't tell of (a broken driver) must not hide the others.
             get_logger().debug("engine can't tell", kind=self._objects.kind, object=key, reason=str(error))
             return False
+        self._answered(key)
         self._objects.put(item)
         return before != item
+
+    def _answered(self, key: str) -> None:
+        if key in self._unanswered:
+            self._unanswered.remove(key)
+            if not self._unanswered:
+                get_logger().info("engine answers all questions again", kind=self._objects.kind)

@@ -68,7 +68,7 @@ def target(host: str, files: TlsFiles, environment: Mapping[str, str] = os.envir
 
 def without_password(text: str) -> str:
     """The text with the passwords of addresses in it made unreadable."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", text)
 
 
 def _docker_files(environment: Mapping[str, str]) -> TlsFiles:

@@ -44,6 +44,7 @@ class Watch:
         self._reported_up: bool | None = None
         self._losing = False
         self._first_since = 0.0
+        self._opened_at = 0.0
         self.ledger = Ledger()
         self.drift: Counter[str] = Counter({"container": 0, "network": 0, "volume": 0})
         self.stream_connected = False
@@ -94,6 +95,7 @@ class Watch:
             try:
                 async with self._engine.events(since) as events:
                     self.ledger.reopened()
+                    self._opened_at = time.monotonic()
                     self.stream_connected = True
                     self.stream_openings += 1
                     if opened.is_set():
@@ -118,7 +120,8 @@ class Watch:
                 async with asyncio.timeout(self._options.replay_seconds):
                     await self._queued.wait()
             except TimeoutError:
-                if self.stream_connected and self.ledger.replay_ended():
+                is_over = time.monotonic() - self._opened_at >= self._options.replay_seconds
+                if self.stream_connected and is_over and self.ledger.replay_ended():
                     get_logger().warning("events were lost", reason="the engine no longer has them")
                     self._relist()
                 continue

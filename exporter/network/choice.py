@@ -8,6 +8,8 @@ from typing import Literal
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
 
+_SEEN = "the containers' processes are seen in /proc"
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -22,17 +24,21 @@ def choose_source(
     inventory: Inventory,
     sees: Callable[[Container], bool],
     kernel: str | None = None,
+    before: Choice | None = None,
 ) -> Choice:
     """Choose: procfs where it shows the containers' processes, otherwise the engine's stats API.
 
     While no container runs, the engine's kernel tells whether its host is this one. `kernel` is the release
-    of the kernel here, by default the real one.
+    of the kernel here, by default the real one. Where processes were seen `before`, an engine's host stays this
+    one: a container that isn't seen now has ended, and its event is on its way.
     """
     if wanted != "auto":
         return Choice(wanted, f"--network.source={wanted}")
     running = [container for container in inventory.containers.values() if container.is_running]
     if any(sees(container) for container in running):
-        return Choice("procfs", "the containers' processes are seen in /proc")
+        return Choice("procfs", _SEEN)
+    if before is not None and before.reason == _SEEN:
+        return before
     if running:
         return Choice(
             "engine",

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exporter.engine.api import Engine, EngineError, EngineUnavailableError
+from exporter.engine.api import Engine, EngineError, EngineUnavailableError, NoAnswerError
 from exporter.engine.parse import NONSENSE, count_of
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container
@@ -59,11 +59,16 @@ class EngineSource:
         Raises CollectorError if the engine is away.
         """
         readings: list[Reading] = []
+        unanswered: list[NoAnswerError] = []
         queue = iter(list(owners))
 
         async def worker() -> None:
             for owner in queue:
-                reading = await self._read_one(owner)
+                try:
+                    reading = await self._read_one(owner)
+                except NoAnswerError as error:  # of one container, where its lock is held, or of all
+                    unanswered.append(error)
+                    continue
                 if reading is not None:
                     readings.append(reading)
 
@@ -73,6 +78,8 @@ class EngineSource:
                     group.create_task(worker(), name=f"stats {number}")
         except* EngineUnavailableError as group_of_errors:
             raise CollectorError(f"the engine does not answer: {group_of_errors.exceptions[0]}") from None
+        if unanswered and not readings:
+            raise CollectorError(f"the engine does not answer: {unanswered[0]}")
         return readings
 
     async def close(self) -> None:

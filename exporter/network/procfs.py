@@ -221,6 +221,9 @@ class ProcfsSource:
         except (*_GONE, ValueError):
             os.close(descriptor)
             return None
+        except OSError:  # out of descriptors, or of a right
+            os.close(descriptor)
+            raise
         namespace = self._namespaces[key] = _Namespace(descriptor, born_watched)
         return namespace
 

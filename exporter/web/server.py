@@ -1,9 +1,13 @@
 """The HTTP server: the metrics page, health, readiness and the status page; GET and HEAD only."""
 
 import asyncio
+import errno
 import logging
+import math
+import resource
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import http_exceptions, web
 
@@ -16,12 +20,22 @@ from exporter.web.status import StatusRow, render_status
 
 _SMALLEST_COMPRESSED_BYTES = 1024
 _LARGEST_ON_LOOP_BYTES = 65536
-_SHUTDOWN_SECONDS = 1.5
+_SHUTDOWN_SECONDS = 0.8
+"""For answers that are under way; aiohttp then waits as long again for those that don't get on."""
+
 _IDLE_SECONDS = 75.0
 """A connection without a whole request for longer is closed; Prometheus keeps one from scrape to scrape."""
 
 _SEND_SECONDS = 30.0
 """A client that has not taken its answer by then is cut off."""
+
+
+_LEAST_CONNECTIONS = 256
+_CONNECTIONS_SHARE = 4
+"""Connections may take a quarter of the files that may be open, and no more than these or two for each request."""
+
+_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_QUIET_SECONDS = 60.0
 
 
 class Site(Protocol):
@@ -50,6 +64,8 @@ class Server:
         self._site = site
         self._count = count
         self._requests = 0
+        self._busy: set[web.RequestHandler] = set()
+        self._lacked_at = -math.inf
 
     async def run(self, started: Callable[[Sequence[str]], None] = lambda _urls: None) -> None:
         """Serve until cancelled; scrapes that are under way then are still answered.
@@ -72,6 +88,10 @@ class Server:
             keepalive_timeout=_IDLE_SECONDS,
         )
         await runner.setup()
+        if runner.server is not None:
+            self._bound_connections(runner.server)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell)
         try:
             urls = [
                 _url(address.host, await _listen(runner, address), self._settings.telemetry_path)
@@ -81,6 +101,36 @@ class Server:
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+            loop.set_exception_handler(None)
+
+    def _bound_connections(self, server: web.Server) -> None:
+        """Close the connection that idles longest where there are too many; a scraper opens its own again."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = min(max(_LEAST_CONNECTIONS, 2 * self._settings.max_requests), limit // _CONNECTIONS_SHARE)
+        accept = server.connection_made
+
+        def accepted(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+            accept(handler, transport)
+            living = [other for other in server.connections if other.transport is not None]
+            if len(living) > most:
+                idle = next((other for other in living if other not in self._busy and other is not handler), None)
+                if idle is not None:
+                    idle.force_close()
+                else:
+                    transport.abort()
+
+        server.connection_made = accepted  # type: ignore[method-assign]  # there is no other way to be told
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say once that no more connections can be accepted; asyncio says so a hundred times a second."""
+        error = context.get("exception")
+        if "socket" not in context or not isinstance(error, OSError) or error.errno not in _LACKS:
+            loop.default_exception_handler(context)
+            return
+        now = time.monotonic()
+        if now - self._lacked_at > _QUIET_SECONDS:
+            get_logger().warning("connections can't be accepted", reason=error.strerror)
+        self._lacked_at = now
 
     async def _metrics(self, request: web.Request) -> web.Response:
         limit = self._settings.max_requests
@@ -92,6 +142,7 @@ class Server:
                 headers={"Retry-After": "1"},
             )
         self._requests += 1
+        self._busy.add(request.protocol)
         try:
             response = await self._answer(request)
             try:
@@ -108,6 +159,7 @@ class Server:
                 self._count("200")
         finally:
             self._requests -= 1
+            self._busy.discard(request.protocol)
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:

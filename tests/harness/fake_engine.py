@@ -41,6 +41,8 @@ class FakeEngine:
         """Paths whose answers wait for an event."""
         self.delay_seconds = 0.0
         """How long every answer takes."""
+        self.replay_seconds = 0.0
+        """How long after its headers the event stream's first line comes."""
         self.answer_seconds: Callable[[], float] = lambda: 0.0
         """How much longer each answer takes after it was made: it may be old when it comes."""
         self.streams: list[asyncio.Queue[bytes | None]] = []
@@ -146,6 +148,13 @@ class FakeEngine:
         self.socket.unlink(missing_ok=True)
         await web.UnixSite(self._runner, str(self.socket)).start()
 
+    async def listen(self) -> int:
+        """Serve at a TCP port as well, and return it."""
+        assert self._runner is not None
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        port: int = self._runner.addresses[-1][1]
+        return port
+
     async def stop(self) -> None:
         """Go away, as an engine that is stopped or killed."""
         self.cut_streams()
@@ -201,6 +210,7 @@ class FakeEngine:
                 queue.put_nowait(self._line(event))
         self.streams.append(queue)
         try:
+            await asyncio.sleep(self.replay_seconds)
             while (line := await queue.get()) is not None:
                 await response.write(line)
         finally:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.check import Finding, check, format_table, host_network, walks
+from exporter.check import Finding, check, format_table, host_network, quotas, round_trip_times, walks
 from exporter.inventory.model import Network
 from exporter.settings import load
 from tests.harness.fake_engine import FakeEngine
@@ -31,6 +31,19 @@ def test_without_gnu_find_walks_are_dearer_and_it_is_told_what_to_install() -> N
     assert "findutils" in walks(None).advice
 
 
+def test_what_the_right_to_enter_namespaces_buys_is_told() -> None:
+    both = frozenset({"CAP_SYS_ADMIN", "CAP_SYS_PTRACE"})
+    assert round_trip_times(both, wanted=True).fine
+    assert "--collector.rtt" in round_trip_times(both, wanted=False).found
+    assert "CAP_SYS_PTRACE" in round_trip_times(frozenset({"CAP_SYS_ADMIN"}), wanted=True).advice
+    assert round_trip_times(frozenset(), wanted=True).fine is False
+    unwanted = round_trip_times(frozenset(), wanted=False)
+    assert unwanted.fine is None
+    assert "CAP_SYS_ADMIN" in unwanted.advice
+    assert quotas(both).fine
+    assert "walked" in quotas(frozenset()).found
+
+
 async def test_an_engine_that_is_away_is_the_first_and_only_finding() -> None:
     output = io.StringIO()
     assert await check(load(["--engine.host=unix:///nowhere.sock"], {}), output) == 1
@@ -49,6 +62,7 @@ async def test_all_that_can_be_seen_is_told(fake_engine: FakeEngine, tmp_path: P
     assert "1 of 2 local volumes are readable" in table
     assert "CAP_DAC_READ_SEARCH" in table
     assert "not seen in /proc" in table
+    assert "Round-trip times" in table
 
 
 async def test_of_an_engine_elsewhere_nothing_here_is_looked_at(

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,6 +123,19 @@ async def test_an_error_page_in_the_guise_of_json_is_of_a_proxy_whose_engine_is_
     assert not engine.up
 
 
+async def test_a_plugin_that_fails_does_not_make_the_engine_seem_away(
+    fake_engine: FakeEngine, engine: Engine
+) -> None:
+    fake_engine.failing["system/df"] = (500, '{"message": "a disk usage operation is already running"}')
+    with pytest.raises(EngineError, match="already running"):
+        await engine.volume_usage()
+    assert engine.up
+    fake_engine.failing["_ping"] = (500, '{"message": "not well"}')
+    with pytest.raises(EngineError, match="not well"):
+        await engine.ping()
+    assert not engine.up
+
+
 async def test_an_answer_that_is_too_long_is_refused_before_it_is_held(
     fake_engine: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +191,27 @@ async def test_a_line_that_is_no_event_is_told_as_such_and_the_stream_goes_on(
         fake_engine.emit("container", "start", "c1")
         assert (await anext(events)).kind == UNREADABLE
         assert (await anext(events)).actor == "c1"
+
+
+async def test_the_kernel_looks_after_an_idle_stream_over_a_network_for_less_than_30_s(
+    fake_engine: FakeEngine,
+) -> None:
+    """Pings go over other connections: they tell nothing of one that a router forgot."""
+    port = await fake_engine.listen()
+    engine = Engine(EngineOptions(host=f"tcp://127.0.0.1:{port}"))
+    await engine.connect()
+    async with engine.events(0.0):
+        assert engine._stream is not None
+        [protocol] = engine._stream.connector._acquired
+        assert protocol.transport is not None
+        stream = protocol.transport.get_extra_info("socket")
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, pause, tries = (
+            stream.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + pause * tries < 30
+    await engine.close()
 
 
 async def test_only_volumes_are_asked_for_in_disk_usage(fake_engine: FakeEngine, engine: Engine) -> None:

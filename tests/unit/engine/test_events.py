@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from exporter.engine.events import Affected, Ledger, action_of, affected_by
-from exporter.engine.parse import Event, parse_event
+from exporter.engine.parse import Event, parse_event, unreadable_event
 
 SECOND = 1_000_000_000
 
@@ -112,6 +112,45 @@ def test_out_of_memory_events_are_counted_by_container() -> None:
     ledger = Ledger()
     ledger.accept(event(1, "oom"))
     assert ledger.out_of_memory == {"id1": 1}
+
+
+def test_out_of_memory_events_of_containers_that_are_gone_are_forgotten() -> None:
+    ledger = Ledger()
+    for number in range(1000):
+        ledger.accept(event(number, "oom"))
+        ledger.accept(event(number, "destroy"))
+    assert not ledger.out_of_memory
+
+
+def test_a_replay_of_more_than_the_ring_counts_nothing_twice() -> None:
+    """Podman replays from its journal, without end."""
+    ledger = Ledger()
+    events = [Event("container", "start", f"id{number}", SECOND + number * 1_000_000) for number in range(5000)]
+    for item in events:
+        assert ledger.accept(item)
+    ledger.reopened()
+    overlap = [item for item in events if item.time_nano >= events[-1].time_nano - 2 * SECOND]
+    assert len(overlap) > 2000
+    assert not any(map(ledger.accept, overlap))
+    assert ledger.gaps == 0
+    for number in range(10, 3000):
+        ledger.accept(event(number))
+    assert len(ledger._seen) <= 512
+
+
+def test_after_a_step_of_the_engine_s_clock_events_are_asked_for_from_the_new_time() -> None:
+    ledger = Ledger()
+    ledger.accept(event(5000))
+    ledger.accept(event(100))
+    assert ledger.resume_point(0) == "98.000000000"
+    ledger.accept(unreadable_event(b"no event"))
+    assert ledger.resume_point(0) == "98.000000000"
+    ledger.reopened()
+    ledger.accept(event(100))
+    assert not ledger.replay_ended()
+    for number in range(101, 3000):
+        ledger.accept(event(number))
+    assert len(ledger._seen) <= 512
 
 
 def test_unheard_of_actions_cannot_grow_the_page_without_bound() -> None:

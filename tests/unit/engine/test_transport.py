@@ -128,4 +128,6 @@ def test_files_for_an_engine_that_is_not_at_tcp_are_a_mistake_that_is_told(host:
 
 def test_passwords_in_addresses_are_not_told() -> None:
     assert without_password("via ssh://me:secret@host:22 [x]") == "via ssh://me:***@host:22 [x]"
+    assert without_password("ssh://me:se@cr/et@host:22: refused") == "ssh://me:***@host:22: refused"
+    assert without_password("tcp://host:2376 and no password") == "tcp://host:2376 and no password"
     assert without_password("http://u:p@a and unix:///docker.sock") == "http://u:***@a and unix:///docker.sock"

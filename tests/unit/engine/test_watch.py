@@ -3,7 +3,7 @@ import io
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -20,7 +20,13 @@ OPTIONS = WatchOptions(
     last_retry_seconds=0.1,
     heartbeat_seconds=0.2,
     replay_seconds=0.1,
-    pace=Pace(debounce_seconds=0.01, resync_seconds=0.3, settle_seconds=0.1),
+    pace=Pace(
+        debounce_seconds=0.01,
+        resync_seconds=0.3,
+        settle_seconds=0.1,
+        first_retry_seconds=0.02,
+        unanswered_seconds=0.3,
+    ),
 )
 
 
@@ -35,10 +41,10 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(fake: FakeEngine) -> AsyncIterator[Watched]:
+async def watching(fake: FakeEngine, options: WatchOptions = OPTIONS) -> AsyncIterator[Watched]:
     engine = Engine(EngineOptions(host=fake.host, call_seconds=0.5, ping_seconds=0.2, connect_seconds=0.5))
     inventory = Inventory()
-    watch = Watch(engine, inventory, OPTIONS)
+    watch = Watch(engine, inventory, options)
     task = asyncio.get_running_loop().create_task(watch.run())
     try:
         yield Watched(watch, inventory, engine)
@@ -127,6 +133,22 @@ async def test_an_idle_stream_that_a_proxy_cuts_is_reopened_and_no_event_is_lost
         assert watched.engine.up
 
 
+async def test_a_replay_that_takes_a_moment_to_come_is_no_gap(fake_engine: FakeEngine) -> None:
+    """Its first line comes a round trip after the headers, and the silence before the opening is none of it."""
+    options = replace(OPTIONS, replay_seconds=0.4)
+    async with watching(fake_engine, options) as watched:
+        await complete(watched)
+        fake_engine.emit("volume", "create", "data")
+        await eventually_async(lambda: watched.watch.ledger.counts.total() == 1, "the event")
+        fake_engine.replay_seconds = 0.15
+        for _ in range(6):
+            openings = watched.watch.stream_openings
+            fake_engine.cut_streams()
+            await eventually_async(lambda o=openings: watched.watch.stream_openings > o, "reopened")  # type: ignore[misc]
+            await asyncio.sleep(0.45)
+        assert watched.watch.ledger.gaps == 0
+
+
 async def test_a_frozen_engine_is_noticed_and_its_thaw_too(fake_engine: FakeEngine) -> None:
     async with watching(fake_engine) as watched:
         await complete(watched)
@@ -184,6 +206,53 @@ async def test_one_object_that_the_engine_cannot_tell_of_does_not_hide_the_other
     async with watching(fake_engine) as watched:
         await complete(watched)
         assert watched.names() == {"good"}
+
+
+async def test_a_container_of_which_the_engine_never_tells_holds_up_no_other_and_is_told_once(
+    fake_engine: FakeEngine,
+) -> None:
+    """Its lock is held: the engine lists it, answers pings and all else, but not for this one."""
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    stuck = fake_engine.add_container("stuck")
+    fake_engine.add_container("good")
+    fake_engine.stalled[f"containers/{stuck}/json"] = asyncio.Event()
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        assert watched.names() == {"good"}
+        web = fake_engine.add_container("web")
+        fake_engine.emit("container", "start", stuck)
+        fake_engine.emit("container", "start", web)
+        await eventually_async(lambda: watched.names() == {"good", "web"}, "the new container", 0.3)
+        await asyncio.sleep(1.5)
+        assert watched.watch.stream_openings == 1
+        assert watched.engine.up
+        fake_engine.stalled.pop(f"containers/{stuck}/json").set()
+        await eventually_async(lambda: watched.names() == {"good", "web", "stuck"}, "the container", 2)
+        assert watched.watch.drift.total() == 0
+    text = stream.getvalue()
+    assert text.count("engine leaves questions unanswered") == 1
+    assert text.count("engine answers all questions again") == 1
+    assert text.count("\n") == 3, text
+
+
+async def test_a_first_list_that_fails_is_made_again_soon(fake_engine: FakeEngine) -> None:
+    slow = replace(OPTIONS, pace=replace(OPTIONS.pace, resync_seconds=60))
+    fake_engine.failing["networks"] = (503, '{"message": "starting"}')
+    async with watching(fake_engine, slow) as watched:
+        await eventually_async(lambda: fake_engine.calls["networks"] >= 2, "a second try")
+        fake_engine.failing.clear()
+        await eventually_async(lambda: watched.inventory.complete, "the inventory", 2)
+
+
+async def test_events_are_not_remembered_where_lists_follow_each_other(fake_engine: FakeEngine) -> None:
+    async with watching(fake_engine, replace(OPTIONS, pace=replace(OPTIONS.pace, resync_seconds=60))) as watched:
+        await complete(watched)
+        for number in range(20):
+            fake_engine.emit("volume", "create", f"v{number}")
+        fake_engine.emit("volume", "prune", "")
+        await eventually_async(lambda: fake_engine.calls["volumes"] == 2, "the list")
+        assert not watched.watch._kinds["volume"]._touched
 
 
 @pytest.mark.parametrize("status", [403, 500])

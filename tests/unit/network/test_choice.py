@@ -23,6 +23,14 @@ def test_the_engine_is_asked_where_the_processes_are_not_seen() -> None:
     assert "not seen in /proc" in choice.reason
 
 
+def test_the_only_container_that_just_ended_makes_no_other_choice() -> None:
+    seen = choose_source("auto", inventory(running=True), lambda _: True)
+    later = choose_source("auto", inventory(running=True), lambda _: False, before=seen)
+    assert later.source == "procfs"
+    assert choose_source("auto", inventory(), lambda _: False, before=later).source == "procfs"
+    assert choose_source("auto", inventory(running=True), lambda _: False, before=later).source == "procfs"
+
+
 def test_without_containers_the_kernel_tells_whether_the_engine_is_remote() -> None:
     assert choose_source("auto", inventory(), lambda _: False, "6.1").source == "procfs"
     assert choose_source("auto", inventory(), lambda _: False, "5.4").source == "engine"

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from exporter.engine.api import Engine, EngineError, EngineUnavailableError
+from exporter.engine.api import Engine, EngineError, EngineUnavailableError, NoAnswerError
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint
 from exporter.metrics.runner import CollectorError
@@ -71,3 +71,11 @@ async def test_a_container_of_which_the_engine_tells_nonsense_is_left_out(nonsen
     readings = await source({"a": nonsense, "b": ANSWER}).read([container("a"), container("b")], Inventory())
     assert "b" in [reading.key[0] for reading in readings]
     assert all(min(counters) >= 0 for reading in readings for counters in reading.interfaces.values())
+
+
+async def test_a_container_of_which_the_engine_never_tells_hides_no_other() -> None:
+    stuck = {"a": NoAnswerError("no answer in time"), "b": ANSWER}
+    readings = await source(stuck).read([container("a"), container("b")], Inventory())
+    assert [reading.key[0] for reading in readings] == ["b"]
+    with pytest.raises(CollectorError, match="no answer in time"):
+        await source(stuck).read([container("a")], Inventory())

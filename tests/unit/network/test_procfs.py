@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -155,6 +156,23 @@ async def test_descriptors_are_given_back_when_containers_leave(source: ProcfsSo
     assert len(os.listdir("/proc/self/fd")) == before + 30
     await source.read([], Inventory())
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_process_that_can_t_be_looked_at_keeps_no_descriptor(
+    source: ProcfsSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(_directory: int, _name: str) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    fake_process(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr("exporter.network.procfs.read_file", lacking)
+        for _ in range(5):
+            with pytest.raises(OSError, match="Too many open files"):
+                await source.read([container()], Inventory())
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(await source.read([container()], Inventory())) == 1
 
 
 async def test_with_too_few_descriptors_some_containers_are_left_out_and_it_is_said_once(

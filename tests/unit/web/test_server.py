@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gzip
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -6,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.metrics.catalogue import ENGINE_UP, VOLUME_USED_BYTES
 from exporter.metrics.page import Page, make_page
@@ -139,6 +141,20 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
         del reader
 
 
+async def test_clients_that_do_not_read_hold_up_the_end_for_less_than_two_seconds() -> None:
+    async with serving(LargeSite()) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        streams = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        for _, writer in streams:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(1)
+        ending = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - ending < 1.9
+    for _, writer in streams:
+        writer.close()
+
+
 @pytest.mark.parametrize(
     "request_head", [b"GET /" + b"a" * 20_000, b"GET /metrics HTTP/1.1\r\nX: " + b"b" * 20_000]
 )
@@ -160,6 +176,33 @@ async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.Monk
         async with asyncio.timeout(3):
             assert await reader.read() == b""
         writer.close()
+
+
+async def test_idle_connections_take_no_more_than_their_share_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.web.server._LEAST_CONNECTIONS", 10)
+    async with serving(FakeSite(), max_requests=5) as (url, client):
+        host, port = url.removeprefix("http://").split(":")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        async with asyncio.timeout(3):
+            async with client.get(f"{url}/metrics") as answer:
+                assert answer.status == 200
+            for reader, _ in idle[:20]:
+                assert await reader.read() == b""
+        assert not idle[-1][0].at_eof()
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_that_no_connection_can_be_accepted_is_told_once() -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(FakeSite()):
+        with capture_logs() as told:
+            for _ in range(100):
+                error = OSError(errno.EMFILE, "Too many open files")
+                loop.call_exception_handler({"message": "accept", "exception": error, "socket": None})
+    assert [line["event"] for line in told] == ["connections can't be accepted"]
 
 
 async def test_an_address_in_use_is_named_with_the_flag() -> None:
