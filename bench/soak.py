@@ -1,12 +1,15 @@
 """Containers come and go for a long time beside a scraped exporter; prints how it fares. Run it with `make soak`.
 
-Each container sends some, then tells its own last counters, which the totals are compared with at the end. Once a
-minute: containers so far, scrapes and failed ones, the longest scrape, resident memory, descriptors, drift.
+Each container sends some, then tells its own last counters, which the totals are compared with at the end; so are
+the events. It ends with 1 if anything is not as it should be. As many come as the engine can start. Once a minute:
+containers so far, scrapes and failed ones, the longest scrape, resident memory, descriptors, drift.
 """
 
 import argparse
 import contextlib
+import http.client
 import itertools
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +49,7 @@ class Soak:
                     self.sum, self.done = total(self.sum, counters), self.done + 1
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--workers", type=int, default=8, help="containers at a time")
@@ -65,9 +68,10 @@ def main() -> None:
             sink.reload()
             address = sink.attrs["NetworkSettings"]["Networks"]["app"]["IPAddress"]
             soak = Soak(engine, arguments.minutes * 60, arguments.workers)
+            before = events_of_containers(exporter.scrape())
             thread = threading.Thread(target=soak.churn, args=(address,))
             thread.start()
-            watch(exporter, soak, thread)
+            failed, drift = watch(exporter, soak, thread)
 
             def deviation() -> InterfaceCounters:
                 truth = total(soak.sum, counters_inside(sink)["eth0"])
@@ -79,35 +83,53 @@ def main() -> None:
 
             with contextlib.suppress(AssertionError):
                 eventually(lambda: deviation() == NO_TRAFFIC, "the totals equal", 20)
-            print(f"{soak.done} containers told {soak.sum}\ndeviation of the page: {deviation()}")
+            found = deviation()
+            print(f"{soak.done} containers told {soak.sum}\ndeviation of the page: {found}")
+            events = {
+                action: count - before[action] for action, count in events_of_containers(exporter.scrape()).items()
+            }
+            print(f"events of containers, each {soak.done} in truth: {events}")
+            is_right = found == NO_TRAFFIC and set(events.values()) == {soak.done} and not failed and not drift
     finally:
         engine.remove()
+    return 0 if is_right else 1
 
 
-def watch(exporter: ExporterProcess, soak: Soak, thread: threading.Thread) -> None:
+def events_of_containers(scrape: Scrape) -> dict[str, int]:
+    family = "docker_engine_events_total"
+    return {
+        action: int(scrape.value(family, type="container", action=action) or 0)
+        for action in ("create", "start", "die", "destroy")
+    }
+
+
+def watch(exporter: ExporterProcess, soak: Soak, thread: threading.Thread) -> tuple[int, float]:
+    """Scrape each second as long as it lasts; failed scrapes and drift."""
     started, failed, scrapes, longest = time.monotonic(), 0, 0, 0.0
     print(
         f"{'minute':>6}{'containers':>12}{'scrapes':>9}{'failed':>8}{'longest':>10}{'MB':>8}{'fds':>6}{'drift':>7}"
     )
-    next_line = started
+    next_line, drift = started, 0.0
     while thread.is_alive():
         began = time.monotonic()
         try:
             scrape: Scrape | None = exporter.scrape()
             longest = max(longest, time.monotonic() - began)
-        except OSError:
+        except (OSError, http.client.HTTPException, ValueError):
             scrape, failed = None, failed + 1
         scrapes += 1
+        if scrape is not None:
+            drift = sum(value for _, value in scrape.series("docker_engine_inventory_drift_total"))
         if scrape is not None and began >= next_line:
             next_line += 60
-            drift = sum(value for _, value in scrape.series("docker_engine_inventory_drift_total"))
             print(
                 f"{(began - started) / 60:>6.0f}{soak.done:>12}{scrapes:>9}{failed:>8}{longest * 1000:>7.0f} ms"
                 f"{exporter.resident_bytes / 1e6:>8.1f}{exporter.descriptors:>6}{drift:>7.0f}",
                 flush=True,
             )
         thread.join(max(1 - (time.monotonic() - began), 0))
+    return failed, drift
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
