@@ -63,6 +63,8 @@ lock:  ## resolve the dependencies again and pin them with hashes
 		--no-header -o requirements/runtime.txt pyproject.toml
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean:  ## remove what the commands made
 	rm -rf .venv .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

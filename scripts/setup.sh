@@ -85,8 +85,12 @@ case $what in
         virtual_environment dev
         programs dockerd:docker.io prometheus:prometheus promtool:prometheus chromium:chromium ip:iproute2 \
             iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
-            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
+            mmdebstrap:mmdebstrap prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager \
+            systemd-analyze:systemd setpriv:util-linux
+        docker compose version >/dev/null 2>&1 || programs docker-compose:docker-compose
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
+        tests/install/images.sh
         ;;
     vm)
         virtual_environment dev
