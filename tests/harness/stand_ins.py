@@ -24,6 +24,9 @@ EXPORTER_IMAGE = "netvol-exporter:local"
 _IMAGES = REPOSITORY / ".build/images"
 _HARNESS = Path(__file__).parent
 
+# In the official program it is built in.
+_TEMPLATE = "/usr/share/prometheus/alertmanager/default.tmpl"
+
 _PROMETHEUS = """
 FROM {base}
 COPY prometheus promtool /bin/
@@ -39,6 +42,7 @@ _ALERTMANAGER = """
 FROM {base}
 COPY prometheus-alertmanager /bin/alertmanager
 COPY amtool /bin/
+COPY default.tmpl /usr/share/prometheus/alertmanager/
 RUN mkdir -p /etc/alertmanager /alertmanager && chown 65534:65534 /alertmanager && ln -s busybox /bin/wget
 USER 65534:65534
 EXPOSE 9093
@@ -101,7 +105,7 @@ def make_stand_ins(engine: PrivateEngine, names: set[str]) -> None:
         repository = name.partition(":")[0]
         dockerfile, programs = {
             "prom/prometheus": (_PROMETHEUS, ["prometheus", "promtool"]),
-            "prom/alertmanager": (_ALERTMANAGER, ["prometheus-alertmanager", "amtool"]),
+            "prom/alertmanager": (_ALERTMANAGER, ["prometheus-alertmanager", "amtool", _TEMPLATE]),
             "grafana/grafana": (_GRAFANA, []),
             "wollomatic/socket-proxy": (_SOCKET_PROXY, [str(_HARNESS / "socket_proxy.py")]),
         }[repository]
