@@ -24,8 +24,8 @@ EXPORTER_IMAGE = "netvol-exporter:local"
 _IMAGES = REPOSITORY / ".build/images"
 _HARNESS = Path(__file__).parent
 
-# In the official program it is built in.
-_TEMPLATE = "/usr/share/prometheus/alertmanager/default.tmpl"
+# In the official program they are built in.
+_TEMPLATES = [f"/usr/share/prometheus/alertmanager/{name}.tmpl" for name in ("default", "email")]
 
 _PROMETHEUS = """
 FROM {base}
@@ -42,7 +42,7 @@ _ALERTMANAGER = """
 FROM {base}
 COPY prometheus-alertmanager /bin/alertmanager
 COPY amtool /bin/
-COPY default.tmpl /usr/share/prometheus/alertmanager/
+COPY default.tmpl email.tmpl /usr/share/prometheus/alertmanager/
 RUN mkdir -p /etc/alertmanager /alertmanager && chown 65534:65534 /alertmanager && ln -s busybox /bin/wget
 USER 65534:65534
 EXPOSE 9093
@@ -56,6 +56,7 @@ FROM {base}
 RUN mkdir -p /etc/grafana /var/lib/grafana && chown 472:0 /var/lib/grafana && ln -s busybox /bin/wget
 USER 472:0
 EXPOSE 3000
+STOPSIGNAL SIGKILL
 ENTRYPOINT ["sleep", "infinity"]
 """
 _SOCKET_PROXY = """
@@ -64,6 +65,7 @@ COPY socket_proxy.py /
 RUN ln -s /bin/true /healthcheck
 USER 65534:65534
 EXPOSE 2375
+STOPSIGNAL SIGKILL
 ENTRYPOINT ["python3", "/socket_proxy.py"]
 """
 
@@ -105,7 +107,7 @@ def make_stand_ins(engine: PrivateEngine, names: set[str]) -> None:
         repository = name.partition(":")[0]
         dockerfile, programs = {
             "prom/prometheus": (_PROMETHEUS, ["prometheus", "promtool"]),
-            "prom/alertmanager": (_ALERTMANAGER, ["prometheus-alertmanager", "amtool", _TEMPLATE]),
+            "prom/alertmanager": (_ALERTMANAGER, ["prometheus-alertmanager", "amtool", *_TEMPLATES]),
             "grafana/grafana": (_GRAFANA, []),
             "wollomatic/socket-proxy": (_SOCKET_PROXY, [str(_HARNESS / "socket_proxy.py")]),
         }[repository]

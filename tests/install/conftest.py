@@ -1,4 +1,5 @@
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,9 @@ def private_engine(private_engine: PrivateEngine) -> Iterator[PrivateEngine]:
     try:
         engine.start()
         make_base(engine)
+        started = time.monotonic()
         make_exporter_image(engine)
+        print(f"\nimage built in {time.monotonic() - started:.1f} s")
         yield engine
     finally:
         engine.remove()

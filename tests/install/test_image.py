@@ -97,7 +97,7 @@ def test_only_what_runs_is_in_the_image_and_nothing_is_left_to_compile(private_e
     assert not any("/site-packages/pip/" in path or "/hatchling/" in path for path in listing)
     sources = {path for path in listing if path.endswith(".py") and "/site-packages/" in path}
     compiled = {re.sub(r"__pycache__/(.*)\.cpython-\d+\.pyc", r"\1.py", path) for path in listing}
-    assert len(sources) > 500
+    assert len(sources) > 300
     assert sources <= compiled
     # All that is imported at the start, of Python's own library too, comes from byte code.
     imported = inside(
@@ -112,7 +112,7 @@ def test_the_health_check_follows_the_address_and_tells_when_nobody_answers(
     engine: PrivateEngine, client: docker.DockerClient, profile: str
 ) -> None:
     address = {"-p 127.0.0.1:10420:10420": "-e NETVOL_WEB_LISTEN_ADDRESS=:8000 -p 127.0.0.1:10420:8000"}
-    faster = {"docker run ": "docker run --health-interval=1s --health-start-period=0s "}
+    faster = {"docker run ": "docker run --health-interval=1s --health-timeout=2s --health-retries=1 "}
     start(engine, profile, **address, **faster)
 
     def health() -> Any:
@@ -154,7 +154,7 @@ def test_each_profile_gives_right_numbers_and_lacks_what_check_says(
     state = inspect(engine, NAME)
     assert state["HostConfig"]["ReadonlyRootfs"]
     assert state["HostConfig"]["CapDrop"] == ["ALL"]
-    assert state["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+    assert "no-new-privileges" in state["HostConfig"]["SecurityOpt"]
     has_socket = any(mount["Destination"] == "/var/run/docker.sock" for mount in state["Mounts"])
     assert has_socket == (running.profile != "Hardened")
     memory = resident_bytes(engine, NAME) / 1e6

@@ -1,6 +1,7 @@
 """The Swarm stack on a Swarm of one node: a real Prometheus finds the exporter and names the node."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def swarm(engine: PrivateEngine) -> Iterator[None]:
 
 
 @pytest.fixture
-def stack(engine: PrivateEngine, swarm: None, tmp_path: Path) -> Iterator[None]:
-    """What docs/install.md says, with faster scrapes and discovery."""
+def stack(engine: PrivateEngine, swarm: None, tmp_path: Path) -> Iterator[float]:
+    """What docs/install.md says, with faster scrapes and discovery; when that was begun."""
     make_stand_ins(engine, pinned_images())
     folder = copy_of_deploy(tmp_path)
     configuration = folder / "swarm/prometheus.yml"
@@ -36,8 +37,9 @@ def stack(engine: PrivateEngine, swarm: None, tmp_path: Path) -> Iterator[None]:
         "cd deploy/swarm": f"cd {folder}/swarm",
     }
     places = {"DOCKER_SOCKET": str(engine.socket), "DOCKER_ROOT": str(engine.data_root)}
+    started = time.monotonic()
     run_documented(engine, "docs/install.md", "Swarm", instead=instead, environment=places)
-    yield
+    yield started
     docker_command(engine, "stack", "rm", "netvol")
     with_label = ("ps", "-aq", "--filter", "label=com.docker.stack.namespace=netvol")
     eventually(lambda: docker_command(engine, *with_label) == "", "all tasks gone", 60)
@@ -54,12 +56,13 @@ def container_of(engine: PrivateEngine, service: str) -> str:
 
 
 def test_every_node_is_found_by_its_name_with_right_numbers(
-    engine: PrivateEngine, client: docker.DockerClient, stack: None
+    engine: PrivateEngine, client: docker.DockerClient, stack: float
 ) -> None:
     prometheus = container_of(engine, "prometheus")
     node = docker_command(engine, "node", "inspect", "self", "--format", "{{.Description.Hostname}}")
     ups = 'up{job="netvol"}'
     eventually(lambda: value(engine, prometheus, ups) == 1, "Prometheus having found the exporter", 60)
+    print(f"\nscraped {time.monotonic() - stack:.1f} s after the stack was deployed")
     assert [found["metric"]["instance"] for found in query(engine, prometheus, ups)] == [node]
 
     docker_command(engine, "network", "create", "--driver", "overlay", "--attachable", "app")
