@@ -8,7 +8,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from tests.harness.engine import PrivateEngine, docker_command
+from tests.harness.engine import PrivateEngine
 from tests.harness.exporter import REPOSITORY
 
 _IMAGE = re.compile(r"\$\{[A-Z_]+_IMAGE:-([^}]+)\}")
@@ -36,11 +36,12 @@ def compose_command() -> list[str]:
 
 
 def query(engine: PrivateEngine, container: str, expression: str) -> list[dict[str, Any]]:
-    """The result vector of an instant query, asked inside Prometheus' container."""
+    """The result vector of an instant query, asked inside Prometheus' container; empty while it doesn't answer."""
     asked = urllib.parse.urlencode({"query": expression})
     address = f"http://127.0.0.1:9090/api/v1/query?{asked}"
-    answer = json.loads(docker_command(engine, "exec", container, "wget", "-q", "-O-", address))
-    result: list[dict[str, Any]] = answer["data"]["result"]
+    command = ["docker", "exec", container, "wget", "-q", "-O-", address]
+    done = subprocess.run(command, env=engine.environment, check=False, capture_output=True, text=True)
+    result: list[dict[str, Any]] = json.loads(done.stdout)["data"]["result"] if done.returncode == 0 else []
     return result
 
 

@@ -41,7 +41,8 @@ class Stack:
         # Faster than in production, so that the test is: the engine is asked for volumes' usage after that time.
         services = self._folder / "services.yaml"
         faster = "  exporter:\n    environment: {NETVOL_VOLUME_INTERVAL: 2s}\n"
-        services.write_text(services.read_text().replace("  exporter:\n", faster))
+        text = services.read_text().replace("  exporter:\n", faster).replace("interval: 30s", "interval: 2s")
+        services.write_text(text)
         configuration = self._folder / "prometheus.yml"
         configuration.write_text(configuration.read_text().replace("15s", "1s"))
 
