@@ -23,6 +23,7 @@ class RecordingProxy:
         self._listen, self._engine = listen, engine
         self._server = socket.socket(socket.AF_UNIX)
         self._open: set[socket.socket] = set()
+        self._streams: set[socket.socket] = set()
         self._passes = threading.Event()
         self._passes.set()
         self.requests: list[tuple[str, str]] = []
@@ -37,6 +38,11 @@ class RecordingProxy:
     def cut(self) -> None:
         """Close all connections."""
         for end in list(self._open):
+            _shut(end)
+
+    def cut_streams(self) -> None:
+        """Close the connections that events come over, as proxies do when none came for a while."""
+        for end in list(self._streams):
             _shut(end)
 
     def hold(self) -> None:
@@ -92,6 +98,8 @@ class RecordingProxy:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
                 self.requests += [(m[1].decode(), m[2].decode()) for m in _REQUEST.finditer(data)]
+                if b"/events?" in data:
+                    self._streams.add(client)
                 self._passes.wait()
                 time.sleep(self.delay_seconds)
                 if self.unanswered and self.unanswered in data:
@@ -112,6 +120,7 @@ class RecordingProxy:
     def _close(self, *ends: socket.socket) -> None:
         for end in ends:
             self._open.discard(end)
+            self._streams.discard(end)
             _shut(end)
 
 
