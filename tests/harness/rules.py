@@ -71,6 +71,6 @@ def seconds(duration: str) -> int:
 def fired_labels() -> Iterator[dict[str, str]]:
     """The labels of every alert that the promtool tests make fire."""
     for test in promtool_tests():
-        for look in test["alert_rule_test"]:
+        for look in test.get("alert_rule_test", ()):
             for alert in look.get("exp_alerts", ()):
                 yield {"alertname": look["alertname"], **alert["exp_labels"]}

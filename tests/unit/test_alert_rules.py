@@ -30,7 +30,7 @@ def named(expression: str) -> set[str]:
     """Metrics and recorded series of an expression, without what stands in strings, selectors and label lists."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right) *\([^)]*\)|\{[^}]*\}", " ", bare)
-    return set(NAME.findall(bare))
+    return {re.sub(r"(?<=_seconds)_bucket$", "", name) for name in NAME.findall(bare)}
 
 
 def labels_of(names: Iterable[str]) -> set[str]:
