@@ -5,7 +5,7 @@ second; where the engine itself is well, a network is made and another removed e
 table and ends with 1 if a row breaks a promise. Columns:
 
 - scrapes answered of all, and the longest;
-- up 0: seconds until docker_engine_up said 0, where the engine is away (promised: within a poll of 5 s);
+- up 0: seconds until docker_engine_up said 0 (promised: within a poll of 5 s if the engine is away, else never);
 - right: seconds from the engine's return until the page was right again, told by a network made then (within 5 s);
 - traffic: whether the counters of living containers went on meanwhile;
 - events of networks that were made, then lost and doubled in the page's count, and gaps that it told (promised:
@@ -19,15 +19,17 @@ import contextlib
 import functools
 import math
 import stat
+import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from tests.harness import privatens
-from tests.harness.engine import PrivateEngine, clean_leftovers
+from tests.harness.engine import IMAGE, PrivateEngine, clean_leftovers
 from tests.harness.exporter import ExporterProcess, Scrape
 from tests.harness.proxy import RecordingProxy
 from tests.harness.wait import eventually
@@ -91,7 +93,8 @@ class Bench:
         self.engine = PrivateEngine(*flags)
         self.proxy = RecordingProxy(self.engine.root / "proxy.sock", self.engine.socket)
         self.networks = 0
-        self.events = 0
+        self.events: Counter[str] = Counter()
+        self.exporter: ExporterProcess | None = None
 
     def __enter__(self) -> Self:
         self.engine.start()
@@ -120,10 +123,10 @@ class Bench:
         self.networks += 1
         with contextlib.closing(self.engine.client()) as client:
             client.networks.create(f"made{self.networks}")
-            self.events += 1
+            self.events["create"] += 1
             for network in client.networks.list(names=[f"made{self.networks - 1}$"]):
                 network.remove()
-                self.events += 1
+                self.events["destroy"] += 1
         return f"made{self.networks}"
 
     def last(self, seconds: float, *, is_engine_well: bool) -> None:
@@ -145,6 +148,7 @@ class Bench:
         is_engine_well: bool = False,
         by_proxy: bool = False,
         containers_end: bool = False,
+        may_forget: bool = False,
         lines_at_most: int = 2,
         started_by: tuple[str, ...] = (),
     ) -> None:
@@ -157,7 +161,8 @@ class Bench:
             time.sleep(6)  # the volumes' children are there, and all is as it stays
             memory, descriptors = exporter.resident_bytes, exporter.descriptors
             lines = len(exporter.log.splitlines())
-            counted, made = counted_events(exporter.scrape()), self.events
+            counted, made = counted_events(exporter.scrape()), self.events.copy()
+            self.exporter = exporter
             watcher = Watcher(exporter)
             with watcher.watching():
                 time.sleep(1)
@@ -178,16 +183,17 @@ class Bench:
             with contextlib.suppress(AssertionError):  # connections are kept for 15 s
                 eventually(lambda: all(check() for check in is_back.values()), "back", 30)
             after = exporter.scrape()
-            made = self.events - made
-            missing = made - int(counted_events(after) - counted)
+            made, counted = self.events - made, counted_events(after) - counted
+            lost, doubled = (made - counted).total(), (counted - made).total()
             gaps = after.value("docker_engine_event_gaps_total") or 0
             drift = sum(value for _, value in after.series("docker_engine_inventory_drift_total"))
-            down = watcher.down_after(began) if is_away else 0.0
+            down = watcher.down_after(began)
+            down_text = "-" if math.isinf(down) else f"{down:.1f}"
             told = len(exporter.log.splitlines()) - lines
             print(
                 f"{name:<44}{len(watcher.seconds):>4} of {len(watcher.seconds) + watcher.failed:<4}"
-                f"{max(watcher.seconds) * 1000:>7.0f} ms{f'{down:.1f}' if is_away else '-':>7}{recovered:>7.1f}"
-                f"{'yes' if lived_on else 'no':>9}{made:>8}{max(missing, 0):>6}{max(-missing, 0):>9}{gaps:>6.0f}"
+                f"{max(watcher.seconds) * 1000:>7.0f} ms{down_text:>7}{recovered:>7.1f}"
+                f"{'yes' if lived_on else 'no':>9}{made.total():>8}{lost:>6}{doubled:>9}{gaps:>6.0f}"
                 f"{drift:>7.0f}{memory / 1e6:>8.1f}{exporter.resident_bytes / 1e6:>7.1f}"
                 f"{descriptors:>6}{exporter.descriptors:>5}{told:>7}",
                 flush=True,
@@ -195,11 +201,14 @@ class Bench:
             promises = {
                 "scrapes answered": not watcher.failed,
                 "scrapes within a second": max(watcher.seconds) < 1,
-                "docker_engine_up within a poll": down <= POLL_SECONDS,
+                "docker_engine_up tells the truth within a poll": down <= POLL_SECONDS
+                if is_away
+                else math.isinf(down),
                 "right within 5 s": recovered <= 5,
                 "traffic goes on": lived_on or containers_end,
-                "no event lost": missing <= 0 or gaps > 0,
-                "no event doubled": missing >= 0,
+                "no event lost": not lost or (may_forget and gaps > 0),
+                "no event doubled": not doubled,
+                "no gap": not gaps or may_forget,
                 "no drift": drift == 0,
                 **{f"{what} as before": check() for what, check in is_back.items()},
                 "a line for each change of state": told <= lines_at_most + gaps,
@@ -210,10 +219,12 @@ class Bench:
         self.populate()
 
 
-def counted_events(scrape: Scrape) -> float:
+def counted_events(scrape: Scrape) -> Counter[str]:
     """Networks made and removed, as the page counts them."""
     family = "docker_engine_events_total"
-    return sum(scrape.value(family, type="network", action=action) or 0 for action in ("create", "destroy"))
+    return Counter(
+        {action: int(scrape.value(family, type="network", action=action) or 0) for action in ("create", "destroy")}
+    )
 
 
 def main() -> int:
@@ -234,8 +245,12 @@ def main() -> int:
         of_the_engine(bench, seconds)
         of_a_proxy(bench, seconds)
     with Bench("--live-restore") as bench:
-        bench.suffer("killed and started, live-restore", bench.engine.kill, bench.engine.start, seconds)
-        bench.suffer("stopped and started, live-restore", bench.engine.stop, bench.engine.start, seconds)
+        bench.suffer(
+            "killed and started, live-restore", bench.engine.kill, bench.engine.start, seconds, may_forget=True
+        )
+        bench.suffer(
+            "stopped and started, live-restore", bench.engine.stop, bench.engine.start, seconds, may_forget=True
+        )
     for promise in Bench.broken:
         print(f"broken: {promise}")
     return 1 if Bench.broken else 0
@@ -246,10 +261,17 @@ def of_the_engine(bench: Bench, seconds: float) -> None:
     bench.suffer("nothing", nothing, nothing, seconds, is_away=False, is_engine_well=True)
     bench.suffer("engine frozen", engine.freeze, engine.thaw, seconds)
     bench.suffer("engine frozen for two minutes", engine.freeze, engine.thaw, 120)
-    bench.suffer("engine stopped and started", engine.stop, engine.start, seconds, containers_end=True)
-    bench.suffer("engine killed and started", engine.kill, engine.start, seconds)
     bench.suffer(
-        "socket replaced by a file", lambda: replace_socket(engine), engine.start, seconds, containers_end=True
+        "engine stopped and started", engine.stop, engine.start, seconds, containers_end=True, may_forget=True
+    )
+    bench.suffer("engine killed and started", engine.kill, engine.start, seconds, may_forget=True)
+    bench.suffer(
+        "socket replaced by a file",
+        lambda: replace_socket(engine),
+        engine.start,
+        seconds,
+        containers_end=True,
+        may_forget=True,
     )
     bench.suffer(
         "permission lost",
@@ -258,16 +280,32 @@ def of_the_engine(bench: Bench, seconds: float) -> None:
         seconds,
         started_by=as_nobody(engine),
         containers_end=True,
+        may_forget=True,
     )
     bench.suffer(
-        "out of descriptors (limit 24)",
+        "few descriptors from the start (24)",
         nothing,
         nothing,
         seconds,
         is_away=False,
         is_engine_well=True,
-        started_by=("prlimit", "--nofile=24:24"),
+        started_by=("prlimit", "--nofile=24:1024"),
     )
+    bench.suffer(
+        "descriptors run out (three are left)",
+        lambda: limit_descriptors(bench, 3),
+        lambda: limit_descriptors(bench, 1000),
+        seconds,
+        is_away=False,
+        is_engine_well=True,
+    )
+
+
+def limit_descriptors(bench: Bench, more: int) -> None:
+    """Let the exporter have so many more than it has."""
+    exporter = bench.exporter
+    assert exporter is not None
+    subprocess.run(["prlimit", f"--pid={exporter.pid}", f"--nofile={exporter.descriptors + more}:"], check=True)
 
 
 def of_a_proxy(bench: Bench, seconds: float) -> None:
@@ -298,6 +336,12 @@ def of_a_proxy(bench: Bench, seconds: float) -> None:
         suffer("event stream and all else cut each second", begin, end, is_away=False)
     suffer("half-open: nothing passes, nothing closes", proxy.hold, proxy.release)
     suffer("half-open for two minutes", proxy.hold, proxy.release, more=100)
+    suffer(
+        "one container is never told of",
+        lambda: never_tell_of_one(bench),
+        lambda: setattr(proxy, "unanswered", b""),
+        is_away=False,
+    )
     suffer("each answer takes 2 s", lambda: delay(proxy, 2), lambda: delay(proxy, 0), is_away=False)
     suffer("each answer takes 8 s", lambda: delay(proxy, 8), lambda: delay(proxy, 0))
     answers = {
@@ -313,6 +357,14 @@ def of_a_proxy(bench: Bench, seconds: float) -> None:
         lines = 2 if is_away else 2 + 2 * 3
         begin = functools.partial(proxy.answer_each, *answer)
         suffer(name, begin, proxy.answer_no_more, is_away=is_away, lines=lines)
+
+
+def never_tell_of_one(bench: Bench) -> None:
+    """A container whose lock is held, as by a hanging volume plugin: its inspection is never answered."""
+    with contextlib.closing(bench.engine.client()) as client:
+        stuck = client.containers.create(IMAGE, name=f"stuck{bench.networks}")
+        bench.proxy.unanswered = f"containers/{stuck.id}/json".encode()
+        stuck.rename(f"stuck-again{bench.networks}")
 
 
 def nothing() -> None:

@@ -230,7 +230,8 @@ def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
         dashboard = json.loads(file.read_text())
         variables = [one for one in dashboard.get("templating", {}).get("list", ()) if one["type"] == "query"]
         values = {
-            "__rate_interval": f"{4 * interval}s",
+            # As Grafana reckons it: never below four scrapes, never below a step and a scrape.
+            "__rate_interval": f"{max(4 * interval, 86400 // POINTS + interval)}s",
             "__interval": f"{86400 // POINTS}s",
             "__range": "24h",
             "__range_s": "86400",

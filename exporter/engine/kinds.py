@@ -178,7 +178,7 @@ class KindWatch(Generic[T]):
             return True
         # The events of changes just before the list may still be on their way, or not yet followed.
         await self._follow(self._pace.settle_seconds)
-        still = set(self._differing(listed, start))
+        still = set(self._differing(listed, start)) - self._dirty
         for key in suspects:
             if key in still and self._touched.get(key, 0) <= start and await self._fetch(key):
                 self._drift[self._objects.kind] += 1

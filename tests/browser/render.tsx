@@ -175,38 +175,18 @@ function displays(frames: DataFrame[], panel: Json) {
   });
 }
 
-// What it should draw, or the next best, and a note of it.
-class Either extends Component<{ title: string; then: ReactNode; children: ReactNode }, { failed: boolean }> {
+// One panel that can't be drawn leaves the others, and a note.
+class Apart extends Component<{ title: string; children: ReactNode }, { failed: boolean }> {
   state = { failed: false };
   static getDerivedStateFromError() {
     return { failed: true };
   }
   componentDidCatch(error: Error) {
-    (window as Json).notes.push(`${this.props.title}: ${error.stack?.slice(0, 600)}`);
+    (window as Json).errors.push(`${this.props.title}: ${error.stack?.slice(0, 600)}`);
   }
   render() {
-    return this.state.failed ? this.props.then : this.props.children;
+    return this.state.failed ? 'cannot be drawn' : this.props.children;
   }
-}
-
-function PlainTable({ frame }: { frame: DataFrame }) {
-  return (
-    <table style={{ width: '100%', fontSize: 13 }}>
-      <thead>
-        <tr>{frame.fields.map((field) => <th key={field.name}>{getFieldDisplayName(field, frame)}</th>)}</tr>
-      </thead>
-      <tbody>
-        {Array.from({ length: frame.length }, (_, row) => (
-          <tr key={row}>
-            {frame.fields.map((field) => {
-              const value = field.display!(field.values[row]);
-              return <td key={field.name} style={{ color: value.color }}>{`${value.prefix ?? ''}${value.text}${value.suffix ?? ''}`}</td>;
-            })}
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
 }
 
 function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: number; h: number }) {
@@ -242,10 +222,8 @@ function Inside({ panel, frames, w, h }: { panel: Json; frames: DataFrame[]; w: 
       );
     case 'table':
       return (
-        <Either title={panel.title} then={<PlainTable frame={rows[0]} />}>
-          <TableNG data={rows[0]} width={w} height={h} sortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
-            enableVirtualization={false} fieldConfig={panel.fieldConfig} />
-        </Either>
+        <TableNG data={rows[0]} width={w} height={h} sortBy={panel.options.sortBy} cellHeight={panel.options.cellHeight}
+          enableVirtualization={false} fieldConfig={panel.fieldConfig} />
       );
     default:
       throw new Error(`no component for ${panel.type}`);
@@ -276,9 +254,9 @@ function Panel({ board, panel, done }: { board: Json; panel: Json; done: (error?
         <PanelChrome title={panel.title} description={panel.description} width={pixels} height={height}>
           {(w, h) =>
             frames ? (
-              <Either title={panel.title} then="cannot be drawn">
+              <Apart title={panel.title}>
                 <Inside panel={panel} frames={frames} w={w} h={h} />
-              </Either>
+              </Apart>
             ) : (
               <></>
             )
@@ -310,7 +288,6 @@ function Dashboard({ board }: { board: Json }) {
 
 async function main() {
   (window as Json).errors = [];
-  (window as Json).notes = [];
   await initPluginTranslations('grafana');
   const board = await (await fetch(`/dashboards/${page.get('board')}.json`)).json();
   createRoot(document.getElementById('root')!).render(

@@ -15,7 +15,8 @@ _REQUEST = re.compile(rb"^([A-Z]+) (/\S*) HTTP/1\.1\r$", re.MULTILINE)
 class RecordingProxy:
     """Passes bytes on both ways; requests here have no body, so each line of that form is one.
 
-    `delay_seconds` holds up each request; `answer`, once set, is sent instead of the engine's to each request.
+    `delay_seconds` holds up each request; `answer`, once set, is sent instead of the engine's to each request;
+    requests that contain `unanswered` never reach the engine.
     """
 
     def __init__(self, listen: Path, engine: Path) -> None:
@@ -27,6 +28,7 @@ class RecordingProxy:
         self.requests: list[tuple[str, str]] = []
         self.delay_seconds = 0.0
         self.answer: bytes | None = None
+        self.unanswered = b""
 
     @property
     def host(self) -> str:
@@ -92,6 +94,8 @@ class RecordingProxy:
                 self.requests += [(m[1].decode(), m[2].decode()) for m in _REQUEST.finditer(data)]
                 self._passes.wait()
                 time.sleep(self.delay_seconds)
+                if self.unanswered and self.unanswered in data:
+                    continue
                 if self.answer is None:
                     engine.sendall(data)
                 else:
