@@ -141,7 +141,7 @@ def dashboard() -> Dashboard:
             "What fires, on what, and since when it is so. What to do about each is in docs/alerts.md.",
             (
                 Column("severity", "Severity", width=75, colors=SEVERITIES),
-                Column("alertname", "Alert", width=280),
+                Column("alertname", "Alert", width=300),
                 Column("subject", "On"),
                 Column("instance", "Instance", width=140),
                 Column("Value", "Since", "dateTimeFromNow", width=120),
