@@ -93,6 +93,8 @@ lock:  ## resolve the dependencies again and pin them with hashes
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group release -o requirements/release.txt
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group build -c requirements/dev.txt -o requirements/build.txt
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --group pyproject.toml:fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 dist:  ## build wheel and sdist in dist/, the same bytes at each build of a commit

@@ -28,7 +28,7 @@ from exporter.network.procfs import ProcfsSource, raise_descriptor_limit
 from exporter.network.rtt import RttCollector
 from exporter.network.source import CounterSource
 from exporter.network.tcp import TcpCollector
-from exporter.settings import NamePattern, Settings
+from exporter.settings import REVISION_VARIABLE, NamePattern, Settings
 from exporter.supervision import Supervisor
 from exporter.volume.collector import VolumeCollector
 from exporter.volume.measuring import Measuring
@@ -56,7 +56,7 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._instruments = Instruments(os.environ.get("NETVOL_EXPORTER_REVISION", ""))
+        self._instruments = Instruments(os.environ.get(REVISION_VARIABLE, ""))
         self._runner = Runner()
         self._inventory = Inventory()
         # docker_engine_up is to be true within one poll: a ping is sent and missed in that time.

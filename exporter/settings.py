@@ -39,6 +39,9 @@ DEFAULT_PORT = 10420
 
 ENVIRONMENT_PREFIX = "NETVOL_"
 
+REVISION_VARIABLE = "NETVOL_EXPORTER_REVISION"
+"""No setting: the image tells by it which revision of the source it was made from."""
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _DURATION_PARTS = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
@@ -461,7 +464,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     """
     known = {variable: flag.name for variable, flag in flags().items()}
     for name in environment:
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and name != REVISION_VARIABLE:
             raise UsageError(f"unknown environment variable {name}; allowed are {', '.join(sorted(known))}")
     try:
         return CliApp.run(Settings, cli_args=_quoted_lists(arguments))

@@ -83,11 +83,15 @@ case $what in
         ;;
     test)
         virtual_environment dev
-        programs dockerd:docker.io prometheus:prometheus promtool:prometheus amtool:prometheus-alertmanager \
+        programs dockerd:docker.io prometheus:prometheus promtool:prometheus \
+            prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager \
             chromium:chromium ip:iproute2 iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
-            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs \
+            find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mmdebstrap:mmdebstrap \
+            systemd-analyze:systemd setpriv:util-linux \
             zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client
+        docker compose version >/dev/null 2>&1 || programs docker-compose:docker-compose
         is_root || lack "the tests start a Docker engine of their own, for which they must run as root: sudo make test"
+        tests/install/images.sh
         ;;
     screenshots)
         virtual_environment dev

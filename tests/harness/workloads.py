@@ -65,6 +65,11 @@ def interface_of(container: Any, network: str) -> str:
     raise AssertionError(f"no interface has {mac}")
 
 
+def received(container: Any, network: str) -> int:
+    """Bytes that a container has received from a network so far, as the kernel counts them inside."""
+    return counters_inside(container)[interface_of(container, network)].receive_bytes
+
+
 def disk_usage(path: Path) -> tuple[int, int]:
     """Bytes and inodes by coreutils' du."""
 

@@ -10,11 +10,11 @@ import docker
 import pytest
 import trustme
 
+from tests.conftest import empty
 from tests.harness.engine import PrivateEngine
 from tests.harness.exporter import ExporterProcess, Scrape, free_port
 from tests.harness.wait import eventually
 from tests.harness.workloads import counters_inside, run, send
-from tests.integration.conftest import empty
 
 pytestmark = pytest.mark.engine
 

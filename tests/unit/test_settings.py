@@ -76,6 +76,10 @@ def test_an_unknown_environment_variable_is_refused_with_the_known_ones() -> Non
     assert message.startswith("unknown environment variable NETVOL_POL_INTERVAL; allowed are NETVOL_")
 
 
+def test_the_image_may_tell_its_revision_in_the_environment() -> None:
+    assert load([], {"NETVOL_EXPORTER_REVISION": "abc"}).command == "serve"
+
+
 def test_an_unknown_command_is_refused() -> None:
     assert "allowed: serve, check or completion" in usage_error("chek")
 
