@@ -225,7 +225,7 @@ def rule_queries() -> Iterator[Query]:
 
 
 def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
-    """Queries of all panels and variables, over the last day and with every variable set to All."""
+    """Queries of all panels, annotations and variables, over the last day and with every variable set to All."""
     for file in sorted(folder.glob("*.json")):
         dashboard = json.loads(file.read_text())
         variables = [one for one in dashboard.get("templating", {}).get("list", ()) if one["type"] == "query"]
@@ -242,6 +242,8 @@ def dashboard_queries(folder: Path, interval: int) -> Iterator[Query]:
                 what = "table" if target.get("instant") else "graph"
                 name = f"{file.stem}: {panel.get('title')} ({target.get('refId')})"
                 yield Query(what, name, replaced(target["expr"], values))
+        for mark in dashboard["annotations"]["list"]:
+            yield Query("graph", f"{file.stem}: annotation {mark['name']}", replaced(mark["expr"], values))
         for variable in variables:
             found = re.fullmatch(r"label_values\((.+), *(\w+)\)", variable["query"]["query"])
             assert found, variable["query"]

@@ -3,9 +3,9 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards.parts import (
+    LOST,
     POOL_FILL,
     RETRANSMITTED,
-    WARN,
     Column,
     Query,
     bars,
@@ -94,6 +94,8 @@ def dashboard() -> Dashboard:
         f"docker_container_network_{way}_bytes_total" for way in ("receive", "transmit")
     )
     egress, ingress = (_of_network(f"docker_network_{way}_bytes_total") for way in ("egress", "ingress"))
+    lost = f"({_both('errors', _NETWORK)} + {_both('packets_dropped', _NETWORK)})"
+    lost_share = f"{lost} / (({_both('packets', _NETWORK)} + {lost}) >= 10)"
     inside = f"clamp_min({_of_network(transmit)} - {egress}, 0)"
     pool_fill = (
         f"{series('docker_network_addresses_used', _NETWORK)} / {series('docker_network_addresses', _NETWORK)}"
@@ -134,10 +136,12 @@ def dashboard() -> Dashboard:
         ),
         number(
             "Errors and drops",
-            "Packets in error or dropped at the containers' interfaces of the chosen networks, per minute.",
-            "cpm",
-            f"({_sum(_both('errors', _NETWORK))} + {_sum(_both('packets_dropped', _NETWORK))}) * 60",
-            WARN,
+            "Share of the packets in error or dropped, of the network where it is largest among those with ten "
+            "packets a second or more. Orange from 1 %, where the alerts look.",
+            "percentunit",
+            f"max({described(lost_share, 'network', PROJECT)})",
+            LOST,
+            none="idle",
         ),
         number(
             "Retransmitted",

@@ -33,6 +33,7 @@ from dashboards.promql import (
     series,
     top,
     total,
+    volume_fill,
 )
 
 UID = "netvol-overview"
@@ -59,7 +60,7 @@ def dashboard() -> Dashboard:
     """Alerts and state at the top, then traffic and volumes, then a line for each host."""
     receive, received = _traffic("receive")
     transmit, transmitted = _traffic("transmit")
-    fill = f"1 - {series('docker_volume_available_bytes')} / {series('docker_volume_capacity_bytes')}"
+    fill = volume_fill()
     filesystem_fill = (
         f"1 - {series('docker_filesystem_available_bytes')} / {series('docker_filesystem_size_bytes')}"
     )
@@ -112,7 +113,7 @@ def dashboard() -> Dashboard:
             "In trouble",
             "Containers that are unhealthy, restarting or dead.",
             "none",
-            f"count({restarting} or {unhealthy}) or vector(0)",
+            f"count(count by (job, instance, container) ({restarting} or {unhealthy})) or vector(0)",
             WARN,
             width=3,
         ),
@@ -140,7 +141,7 @@ def dashboard() -> Dashboard:
             "What fires, on what, and since when it is so. What to do about each is in docs/alerts.md.",
             (
                 Column("severity", "Severity", width=75, colors=SEVERITIES),
-                Column("alertname", "Alert", width=280),
+                Column("alertname", "Alert", width=300),
                 Column("subject", "On"),
                 Column("instance", "Instance", width=140),
                 Column("Value", "Since", "dateTimeFromNow", width=120),

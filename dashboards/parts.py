@@ -30,6 +30,8 @@ VOLUME_FILL: Steps = ((0.85, ORANGE), (0.97, RED))
 FILESYSTEM_FILL: Steps = ((0.95, ORANGE), (0.97, RED))
 POOL_FILL: Steps = ((0.9, ORANGE),)
 RETRANSMITTED: Steps = ((0.05, ORANGE),)
+LOST: Steps = ((0.01, ORANGE),)
+STALE: Steps = ((3 * 3600, ORANGE),)
 
 
 @dataclass(frozen=True)

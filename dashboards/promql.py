@@ -78,6 +78,15 @@ def top_exporters(expression: str, ranking: str) -> str:
     return leaders(expression, "job, instance", f"{ranking} and on (job, instance) {known}")
 
 
+def volume_fill(*matchers: str) -> str:
+    """How full volumes are, as the alerts see it: of a declared limit what they hold, else what is not free."""
+    used, capacity, available = (
+        series(f"docker_volume_{what}_bytes", *matchers) for what in ("used", "capacity", "available")
+    )
+    declared = keep(f"{used} / {capacity}", "volume", series("docker_volume_info", capacity_source="declared"))
+    return f"({declared} or 1 - {available} / {capacity})"
+
+
 def share(part: str, whole: str) -> str:
     """A ratio without the nonsense of nothing by nothing."""
     return f"{part} / ({whole} > 0)"

@@ -6,6 +6,7 @@ from dashboards.parts import (
     FILESYSTEM_FILL,
     ORANGE,
     RED,
+    STALE,
     VOLUME_FILL,
     Column,
     Query,
@@ -19,7 +20,18 @@ from dashboards.parts import (
     rows,
     with_panels,
 )
-from dashboards.promql import OWN_LIMIT, PROJECT, column, described, highest, leaders, lowest, series, top
+from dashboards.promql import (
+    OWN_LIMIT,
+    PROJECT,
+    column,
+    described,
+    highest,
+    leaders,
+    lowest,
+    series,
+    top,
+    volume_fill,
+)
 
 UID = "netvol-volumes"
 
@@ -45,8 +57,11 @@ def _with_own_limit(expression: str) -> str:
 
 
 def _time_left(available: str) -> str:
-    """Seconds until nothing is left, at the loss of the last six hours; no series where nothing is lost."""
-    return f"{available} / -(deriv({available}[6h]) < 0)"
+    """Seconds until nothing is left, at the loss of the last six hours; no series where nothing is lost.
+
+    As the alerts see it: from the tenth sample on, for two would foretell anything.
+    """
+    return f"{available} / -(deriv({available}[6h]) < 0) and count_over_time({available}[6h]) >= 10"
 
 
 def dashboard() -> Dashboard:
@@ -54,7 +69,7 @@ def dashboard() -> Dashboard:
     used, capacity, available = (
         _of_volume(f"docker_volume_{what}_bytes") for what in ("used", "capacity", "available")
     )
-    fill = f"1 - {available} / {capacity}"
+    fill = volume_fill(_VOLUME)
     inode_fill = f"1 - {_of_volume('docker_volume_inodes_free')} / {_of_volume('docker_volume_inodes')}"
     left = _time_left(available)
     filesystem_available, filesystem_size = (
@@ -117,7 +132,7 @@ def dashboard() -> Dashboard:
             "Since when the usage of some volume was not measured. Orange from three hours.",
             "dtdurations",
             f"max({_chosen(age)})",
-            ((3 * 3600, ORANGE),),
+            STALE,
         ),
         "How full",
         bars(
@@ -338,7 +353,7 @@ def dashboard() -> Dashboard:
             "three hours.",
             "dtdurations",
             Query(top(age, "volume", f"-last_over_time({measured}[$__range] @ end())", PROJECT), _NAMES),
-            steps=((3 * 3600, ORANGE),),
+            steps=STALE,
             width=8,
         ),
         graph(

@@ -119,7 +119,11 @@ def parse_container(json: Any) -> Container:
     config = _object(container.get("Config") or {}, "container's configuration")
     host_config = _object(container.get("HostConfig") or {}, "container's host configuration")
     health = str(_object(state.get("Health") or {}, "health").get("Status") or "")
+    status = str(state.get("Status") or "")
     running = bool(state.get("Running")) or bool(state.get("Paused"))
+    # The engine calls all unhealthy whose check it no longer runs, also what is stopped or paused on purpose
+    # (moby: container/health.go); its list tells the health of what runs only.
+    has_check = status == "running" and health not in _NO_HEALTH_CHECK
     name = _text(container, "Name", "container").removeprefix("/")
     if not name:
         raise EngineAnswerError("container with an empty name")
@@ -127,11 +131,11 @@ def parse_container(json: Any) -> Container:
         id=_text(container, "Id", "container"),
         name=name,
         image=str(config.get("Image") or ""),
-        state=str(state.get("Status") or ""),
+        state=status,
         pid=count_of(state.get("Pid") or 0) if running else 0,
         started_at=parse_time(state.get("StartedAt")),
         restart_count=count_of(container.get("RestartCount") or 0),
-        health="" if health in _NO_HEALTH_CHECK else health,
+        health=health if has_check else "",
         network_mode=str(host_config.get("NetworkMode") or ""),
         labels=_texts(config.get("Labels")),
         endpoints=_endpoints(container),

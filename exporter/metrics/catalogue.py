@@ -260,7 +260,7 @@ CONTAINER_HEALTH = _family(
     "docker_container_health",
     Kind.GAUGE,
     Group.CONTAINER,
-    "The outcome of the container's health check, where it has one: starting, healthy, unhealthy; always 1.",
+    "The outcome of a running container's health check, if it has one: starting, healthy, unhealthy; always 1.",
     ("container", "status"),
 )
 CONTAINER_STARTED = _family(

@@ -120,6 +120,8 @@ ENGINE_DOWN = ("DockerEngineDown", "critical")
 EXPORTER_DOWN = ("NetvolExporterDown", "critical")
 EXPORTER_MISSING = ("NetvolExporterMissing", "critical")
 FILESYSTEM_FULL = ("DockerVolumeFilesystemFillingUp", "critical")
+FILESYSTEM_OUT_OF_INODES = ("DockerVolumeFilesystemInodesFillingUp", "critical")
+VOLUME_OUT_OF_INODES = ("DockerVolumeInodesFillingUp", "critical")
 VOLUME_FULL = ("DockerVolumeFillingUp", "critical")
 VOLUME_FILLS = ("DockerVolumeFillingUp", "warning")
 
@@ -164,6 +166,12 @@ def test_a_full_file_system_holds_back_its_volumes_and_no_others(alertmanager: A
     alertmanager.post({**alerts[FILESYSTEM_FULL], "instance": "b"}, {**alerts[VOLUME_FULL], "instance": "c"})
     alertmanager.post({**alerts[VOLUME_FULL], "instance": "b", "filesystem": "/var"})
     assert held_back(alertmanager, "b") | held_back(alertmanager, "c") == set()
+
+
+def test_a_file_system_out_of_inodes_holds_back_its_volumes_inodes_alone(alertmanager: AlertmanagerServer) -> None:
+    alerts = alerts_of("a", filesystem="/srv")
+    alertmanager.post(alerts[FILESYSTEM_OUT_OF_INODES], alerts[VOLUME_OUT_OF_INODES], alerts[VOLUME_FULL])
+    assert held_back(alertmanager) == {VOLUME_OUT_OF_INODES}
 
 
 def test_a_critical_alert_holds_back_the_warning_on_the_same_volume(alertmanager: AlertmanagerServer) -> None:

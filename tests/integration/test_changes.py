@@ -77,6 +77,9 @@ def test_health_and_restarts_are_told(client: docker.DockerClient, exporter: Exp
     exporter.eventually(
         lambda s: s.value("docker_container_health", container="sick", status="healthy"), "healthy"
     )
+    sick.stop(timeout=0)
+    exporter.eventually(lambda s: s.value("docker_container_state", container="sick", state="exited"), "its end")
+    assert not exporter.scrape().series("docker_container_health", container="sick")
     run(client, "loop", command=["false"], restart_policy={"Name": "on-failure", "MaximumRetryCount": 2})
     exporter.eventually(
         lambda s: s.value("docker_container_restarts_total", container="loop") == 2, "two restarts"

@@ -130,10 +130,13 @@ def test_an_alert_is_tested_to_fire_and_not_to_fire(rule: Rule) -> None:
     assert set(CASES) - cases_of(rule) == exempt
 
 
-def test_table_of_alerts_by_tests() -> None:
+def test_table_of_alerts_by_tests_is_the_one_in_the_measurements() -> None:
     """Print it with -s."""
-    print(f"\n{'':44}{''.join(f'{case:>14}' for case in CASES)}  others")
+    lines = [f"| alert | {' | '.join(CASES)} | others |", f"|---|{'---|' * len(CASES)}---|"]
     for rule in ALERTS:
         tested = cases_of(rule)
-        row = "".join(f"{'yes' if case in tested else '-':>14}" for case in CASES)
-        print(f"{rule!s:44}{row}  {', '.join(sorted(tested - set(CASES)))}")
+        marks = " | ".join("yes" if case in tested else "none" for case in CASES)
+        lines.append(f"| {rule} | {marks} | {', '.join(sorted(tested - set(CASES)))} |")
+    table = "\n".join(lines)
+    print(f"\n{table}")
+    assert table in (REPOSITORY / "docs/measurements.md").read_text()

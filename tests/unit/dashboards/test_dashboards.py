@@ -5,6 +5,7 @@ Prometheus in tests/integration/test_dashboards.py.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from dashboards import __main__
+from dashboards import __main__, parts
 from exporter.metrics.catalogue import CATALOGUE, Kind
+from tests.harness.rules import rules
 
 Json = dict[str, Any]
 
@@ -260,6 +262,35 @@ def test_what_other_jobs_have_too_is_tied_to_the_exporter(board: Json) -> None:
     for expression in expressions(board):
         if re.search(r"\b(up|scrape_\w+|process_\w+){", expression):
             assert "and on (job, instance) last_over_time(netvol_exporter_build_info" in expression
+
+
+def test_colours_change_where_the_alerts_are() -> None:
+    at = {rule.name.rpartition(":")[2]: rule.expression for rule in rules() if "threshold" in rule.name}
+    colours = {
+        ("volume_fill_warning_ratio", "volume_fill_critical_ratio"): parts.VOLUME_FILL,
+        ("filesystem_fill_warning_ratio", "filesystem_fill_critical_ratio"): parts.FILESYSTEM_FILL,
+        ("network_addresses_used_ratio",): parts.POOL_FILL,
+        ("tcp_retransmitted_ratio",): parts.RETRANSMITTED,
+        ("network_errors_ratio",): parts.LOST,
+        ("network_packets_dropped_ratio",): parts.LOST,
+        ("volume_measure_age_seconds",): parts.STALE,
+    }
+    for names, steps in colours.items():
+        products = [at[name].split(" * ") for name in names]
+        assert [math.prod(map(float, factors)) for factors in products] == [value for value, _ in steps], names
+
+
+def test_volumes_are_as_full_and_full_as_soon_as_the_alerts_reckon() -> None:
+    def plain(expression: str) -> str:
+        """Without selectors, spaces and brackets, which differ."""
+        return re.sub(r"\{.*?\}|[\s()]", "", expression)
+
+    recorded = {rule.name: plain(rule.expression) for rule in rules()}
+    shown = [plain(expression) for expression in expressions(BOARDS["netvol-volumes"])]
+    fill = recorded["instance_volume:docker_volume_fill:ratio"]
+    full = recorded["instance_volume:docker_volume_full:seconds"].replace(">0", "<0")
+    assert sum(fill in one for one in shown) >= 4
+    assert sum(full in one for one in shown) >= 4
 
 
 def test_every_family_of_networks_and_volumes_is_shown_somewhere() -> None:

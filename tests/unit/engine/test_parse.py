@@ -59,6 +59,14 @@ def test_the_list_shows_the_same_as_the_inspection(engine: Any) -> None:
     assert {e.endpoint_id for e in web.endpoints} == {e.endpoint_id for e in inspected.endpoints}
 
 
+@pytest.mark.parametrize("state", ["exited", "paused", "restarting", "dead", "created"])
+def test_what_does_not_run_has_no_health_although_the_engine_calls_it_unhealthy(engine: Any, state: str) -> None:
+    """moby, container/health.go: "unhealthy when the monitor has stopped for compatibility reasons"."""
+    known = engine["container"]["State"]
+    stopped = {**known, "Status": state, "Health": {**known["Health"], "Status": "unhealthy"}}
+    assert parse_container({**engine["container"], "State": stopped}).health == ""
+
+
 def test_a_created_container_has_no_endpoints_and_no_process(engine: Any) -> None:
     idle = next(parse_listed_container(c) for c in engine["containers"] if c["Names"] == ["/idle"])
     assert idle.endpoints == ()
