@@ -364,7 +364,7 @@ def of_a_proxy(bench: Bench, seconds: float) -> None:
 def never_tell_of_one(bench: Bench) -> None:
     """A container whose lock is held, as by a hanging volume plugin: its inspection is never answered."""
     with contextlib.closing(bench.engine.client()) as client:
-        stuck = client.containers.create(IMAGE, name=f"stuck{bench.networks}")
+        stuck = client.containers.create(IMAGE, ["true"], name=f"stuck{bench.networks}")
         bench.proxy.unanswered = f"containers/{stuck.id}/json".encode()
         stuck.rename(f"stuck-again{bench.networks}")
 
