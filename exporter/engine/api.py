@@ -132,6 +132,11 @@ class Engine:
         self._slots = asyncio.Semaphore(_MANY_CALLS)
 
     @property
+    def patience_seconds(self) -> float:
+        """How long an engine that is well may leave a ping unanswered."""
+        return self._options.patience_seconds
+
+    @property
     def up(self) -> bool:
         """Whether the engine can be reached, and has not left a ping unanswered for longer than is usual.
 

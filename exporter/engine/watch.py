@@ -154,10 +154,23 @@ class Watch:
             watch.relist()
 
     async def _heartbeat(self) -> None:
-        """A frozen engine and a half-open connection give no other sign."""
+        """A frozen engine and a half-open connection give no other sign.
+
+        An answer that is late is told before it is given up, and only one in time ends that.
+        """
+        patience = self._engine.patience_seconds
         while True:
             await asyncio.sleep(self._options.heartbeat_seconds)
-            await self._engine.ping()
+            started = time.monotonic()
+            late = asyncio.get_running_loop().call_later(
+                patience, self._report_down, "it leaves a ping unanswered"
+            )
+            try:
+                await self._engine.ping()
+            finally:
+                late.cancel()
+            if time.monotonic() - started <= patience:
+                self._report_up()
 
     def _report_up(self) -> None:
         if self._reported_up is not True:

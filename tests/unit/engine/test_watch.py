@@ -42,8 +42,9 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(fake: FakeEngine, options: WatchOptions = OPTIONS) -> AsyncIterator[Watched]:
-    engine = Engine(EngineOptions(host=fake.host, call_seconds=0.5, ping_seconds=0.2, connect_seconds=0.5))
+async def watching(fake: FakeEngine, options: WatchOptions = OPTIONS, **seconds: float) -> AsyncIterator[Watched]:
+    times = {"call_seconds": 0.5, "ping_seconds": 0.2, "connect_seconds": 0.5, **seconds}
+    engine = Engine(EngineOptions(host=fake.host, **times))  # type: ignore[arg-type]
     inventory = Inventory()
     watch = Watch(engine, inventory, options)
     task = asyncio.get_running_loop().create_task(watch.run())
@@ -160,6 +161,23 @@ async def test_a_frozen_engine_is_noticed_and_its_thaw_too(fake_engine: FakeEngi
             stalled.set()
         fake_engine.stalled.clear()
         await eventually_async(lambda: watched.engine.up and watched.watch.stream_connected, "the thaw", 3)
+
+
+async def test_an_engine_that_is_frozen_for_a_moment_is_told_once_and_its_thaw_too(
+    fake_engine: FakeEngine,
+) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "logfmt", stream)
+    async with watching(fake_engine, ping_seconds=5, patience_seconds=0.1) as watched:
+        await complete(watched)
+        fake_engine.stalled["_ping"] = asyncio.Event()
+        await eventually_async(lambda: "unanswered" in stream.getvalue(), "the line")
+        await asyncio.sleep(0.3)
+        fake_engine.stalled.pop("_ping").set()
+        await eventually_async(lambda: stream.getvalue().count("engine connected") == 2, "the thaw")
+        await asyncio.sleep(0.5)
+        assert len(stream.getvalue().splitlines()) == 3
+        assert watched.watch.stream_openings == 1
 
 
 async def test_a_list_of_volumes_that_hangs_holds_up_nothing_else(fake_engine: FakeEngine) -> None:
