@@ -84,7 +84,7 @@ class FakeEngine:
         return container_id
 
     def add_network(self, name: str, **more: Any) -> str:
-        network_id = name.ljust(64, "0")
+        network_id = f"{name}-".ljust(64, "0")
         self.networks[network_id] = {"Id": network_id, "Name": name, "Driver": "bridge", "Scope": "local", **more}
         return network_id
 

@@ -29,6 +29,7 @@ class FakeHost:
         self.procfs = folder / "proc"
         self._volumes = folder / "volumes"
         self._subnets: dict[str, ipaddress.IPv4Network] = {}
+        self._network_ids: dict[str, str] = {}
         self._attached: dict[str, int] = {}
         self.pids: dict[str, int] = {}
         """Process ids by the containers' names."""
@@ -38,7 +39,7 @@ class FakeHost:
     def add_network(self, name: str) -> None:
         number = len(self._subnets)
         subnet = ipaddress.IPv4Network(f"10.{number // 256}.{number % 256}.0/24")
-        self.engine.add_network(
+        self._network_ids[name] = self.engine.add_network(
             name, IPAM={"Driver": "default", "Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]}
         )
         self._subnets[name], self._attached[name] = subnet, 1
@@ -57,7 +58,7 @@ class FakeHost:
         self._attached[network] += 1
         address = subnet[self._attached[network]]
         endpoint = {
-            "NetworkID": network.ljust(64, "0"),
+            "NetworkID": self._network_ids[network],
             "EndpointID": f"{pid:064x}",
             "IPAddress": str(address),
             "IPPrefixLen": subnet.prefixlen,

@@ -74,10 +74,18 @@ class Writer:
         """A histogram of values that are spread around a median, which comes and goes within hours."""
         assert set(labels) == _HISTOGRAMS[name]
 
-        def share(bound: float, since: float) -> float:
-            here = median * (1 + 0.4 * math.sin(since / 4000 + median * 1e5))
-            return rate / (1 + (here / bound) ** 3)
+        def here(since: float) -> float:
+            return median * (1 + 0.4 * math.sin(since / 4000 + median * 1e5))
 
+        def share(bound: float, since: float) -> float:
+            return rate / (1 + (here(since) / bound) ** 3)
+
+        def recorded(times: float, since: float) -> float:
+            return times * here(since)
+
+        # What the rules record of it: as many times the median as share() says.
+        for quantile, times in (("p50", 1.0), ("p95", (0.95 / 0.05) ** (1 / 3))):
+            self.gauge(f"instance_network:{name}:{quantile}_rate5m", partial(recorded, times), **labels)
         for bound in _BUCKETS:
             self.counter(f"{name}_bucket", partial(share, bound), **labels, le=f"{bound:g}")
         self.counter(f"{name}_bucket", rate, **labels, le="+Inf")

@@ -50,7 +50,7 @@ def test_the_made_up_history_has_every_family_that_a_dashboard_asks_for() -> Non
         name
         for made in BOARDS
         for q in Dashboard(made).queries()
-        for name in re.findall(r"\b(\w+)\{", q.expression)
+        for name in re.findall(r"\b([\w:]+)\{", q.expression)
     }
     assert asked <= written | {"netvol_exporter_series_dropped"}
     assert out.getvalue().endswith("# EOF\n")
