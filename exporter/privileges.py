@@ -78,14 +78,17 @@ def drop(wants: Wants) -> None:
     names = wanted(wants)
     keep = _mask(names)
     bounding = keep | _mask({"CAP_SYS_ADMIN"})
-    effective, permitted, inheritable = _get()
+    had = _get()
     try:
         for number in range(_MOST + 1):
             if not bounding >> number & 1 and _prctl(_PR_CAPBSET_READ, number) == 1:
                 # Only with CAP_SETPCAP; a user without it can start nothing that would get more than he has.
                 with contextlib.suppress(PermissionError):
                     _prctl(_PR_CAPBSET_DROP, number)
-        _set(effective & keep, permitted & keep, inheritable & keep)
+        effective, permitted, inheritable = left = tuple(each & keep for each in had)
+        # A sandbox may refuse the call, as the systemd unit does, which leaves nothing to let go of.
+        if left != had:
+            _set(effective, permitted, inheritable)
     except OSError as error:
         get_logger().warning("rights that aren't needed can't be let go of", reason=error.strerror)
     else:

@@ -321,3 +321,7 @@ def test_the_system_calls_that_it_allows_are_enough(
         "volumes, traffic and all collectors",
     )
     assert "seccomp" in docker_command(engine, "inspect", "netvol-exporter")
+    log = subprocess.run(
+        ["docker", "logs", "netvol-exporter"], env=engine.environment, capture_output=True, text=True, check=True
+    )
+    assert "can't be let go of" not in log.stdout + log.stderr

@@ -58,6 +58,14 @@ def test_a_user_without_rights_has_none_to_let_go_of() -> None:
     assert own[0] == 0
 
 
+def test_where_there_is_nothing_to_let_go_of_a_sandbox_that_refuses_it_is_no_news() -> None:
+    refuse = "import exporter.privileges as p\ndef refuse(*_): raise PermissionError(1, 'no')\np._set = refuse\n"
+    by = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all")
+    command = [*by, sys.executable, "-c", refuse + SHOW]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert "level=warning" not in answer.stderr, answer.stderr
+
+
 def test_a_right_to_write_all_files_is_kept_only_for_a_socket_of_another_user(tmp_path: Path) -> None:
     assert "CAP_DAC_OVERRIDE" not in wanted(Wants())
     assert "CAP_DAC_OVERRIDE" in wanted(Wants(others_socket=True))
