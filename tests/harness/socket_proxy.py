@@ -1,7 +1,8 @@
 """Stands in for wollomatic/socket-proxy, in a container: it takes the same flags and lets the same requests pass.
 
-A request passes if its path as a whole matches the expression of its method, GET or HEAD, and its sender has an
-address of the host that `-allowfrom` names; otherwise it gets 405 or 403. One request a connection.
+A request passes if its path matches the expression of its method, GET or HEAD, between ^ and $ (which bind closer
+than | does, as in the original), and its sender has an address of the host that `-allowfrom` names; otherwise it
+gets 405 or 403. One request a connection.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def judge(self) -> None:
         if self.client_address[0] not in self.allowed_addresses():
             self.send_error(http.HTTPStatus.FORBIDDEN)
-        elif re.fullmatch(flags().get(f"allow{self.command}", "(?!)"), self.path.partition("?")[0]):
+        elif re.match(f"^{flags().get(f'allow{self.command}', '(?!)')}$", self.path.partition("?")[0]):
             self.pass_on()
         else:
             self.send_error(http.HTTPStatus.METHOD_NOT_ALLOWED)
