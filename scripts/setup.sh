@@ -85,7 +85,7 @@ case $what in
         virtual_environment dev
         programs dockerd:docker.io prometheus:prometheus promtool:prometheus \
             prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager \
-            chromium:chromium ip:iproute2 iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
+            chromium:chromium curl:curl ip:iproute2 iptables:iptables busybox:busybox-static unshare:util-linux du:coreutils \
             find:findutils mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mmdebstrap:mmdebstrap \
             systemd-analyze:systemd setpriv:util-linux \
             zsh:zsh fish:fish pipx:pipx sshd:openssh-server ssh-keygen:openssh-client

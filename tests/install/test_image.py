@@ -63,7 +63,8 @@ def start(engine: PrivateEngine, profile: str, **instead: str) -> Running:
 
 def lacks(engine: PrivateEngine) -> set[str]:
     """What `check` calls a lack, run as docs/install.md says."""
-    table = docker_command(engine, "exec", NAME, "netvol-exporter", "check")
+    table, page = run_documented(engine, "docs/install.md", "What can be seen").split("\n# ", 1)
+    assert "docker_engine_up 1" in page
     return {re.split(r"\s{2,}", line)[1] for line in table.splitlines() if line.startswith("lack")}
 
 
