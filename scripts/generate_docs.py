@@ -21,8 +21,8 @@ _TITLES = {
 _METRICS_HEAD = """# Metrics
 
 Names are stable once released. Directions are the containers' view: receive is into the container. A value
-that is not known is absent. Join the `_info` families on the object's name, for instance
-`docker_network_receive_bytes_total * on (network) group_left (compose_project) docker_network_info`.
+that is not known is absent. Join the `_info` families on the object's name and the instance, for example
+`docker_network_receive_bytes_total * on (instance, network) group_left (compose_project) docker_network_info`.
 `process_*` families, as of every Prometheus client, come in addition.
 
 Counters are read on the exporter's own schedule (`--poll.interval`), so that traffic between two scrapes is
