@@ -372,7 +372,7 @@ def _met_before(links: dict[int, int], inode: int, names: int) -> bool:
 
 def _lower_priority() -> None:
     """Give way to everything else, and end when the exporter ends."""
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)  # whatever the exporter's own is
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     number = _IOPRIO_SET.get(os.uname().machine)
