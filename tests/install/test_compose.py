@@ -24,7 +24,11 @@ from tests.harness.workloads import disk_usage, execute, received, run, send
 pytestmark = pytest.mark.engine
 
 FILES = {"standard": "compose.yaml", "minimal": "compose.minimal.yaml", "hardened": "compose.hardened.yaml"}
-LACKS = {"Traffic counters", "Host network namespace", "Volumes"}
+LACKS = {
+    "standard": set[str](),
+    "minimal": {"Traffic counters", "Host network namespace", "Volumes"},
+    "hardened": {"Traffic counters", "Host"},
+}
 
 
 class Stack:
@@ -146,7 +150,7 @@ def test_up_gives_right_numbers_rules_and_alerts_and_publishes_on_loopback_only(
 
     table = docker_command(engine, "exec", stack.container("exporter"), "netvol-exporter", "check")
     lacks = {re.split(r"\s{2,}", line)[1] for line in table.splitlines() if line.startswith("lack")}
-    assert lacks == (set() if profile == "standard" else LACKS)
+    assert lacks == LACKS[profile]
     listening = subprocess.run(["ss", "-Hltn"], check=True, capture_output=True, text=True).stdout
     addresses = {line.split()[3].rpartition(":")[0] for line in listening.splitlines()}
     assert addresses <= {"127.0.0.1", "172.17.0.1", "[::1]"}

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.engine
 NAME = "netvol-exporter"
 PAYLOAD = 1_000_000
 LACKS = {"Traffic counters", "Host network namespace", "Volumes"}
-PROFILES = {"Minimal": LACKS, "Hardened": LACKS, "Standard": set[str]()}
+# Behind a proxy the engine may be on any host, so nothing of this one is looked at.
+PROFILES = {"Minimal": LACKS, "Hardened": {"Traffic counters", "Host"}, "Standard": set[str]()}
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,9 @@ def test_the_table_of_profiles_tells_what_check_says() -> None:
         r"^\| what `check` calls a lack \|(.*)\|$", (REPOSITORY / "docs/install.md").read_text(), re.MULTILINE
     )
     cells = [cell.strip() for cell in row.split("|")]
-    minimal = {part.strip() for part in cells[0].split(",")}
-    assert minimal == PROFILES["Minimal"]
-    assert cells[1:] == ["as minimal", "nothing"]
-    assert PROFILES["Hardened"] == PROFILES["Minimal"]
+    minimal, hardened = ({part.strip() for part in cell.split(",")} for cell in cells[:2])
+    assert (minimal, hardened) == (PROFILES["Minimal"], PROFILES["Hardened"])
+    assert cells[2:] == ["nothing"]
 
 
 def test_in_the_standard_profile_networks_are_split_and_what_ended_is_counted(
