@@ -1,6 +1,5 @@
 """What exists on a Docker host, as plain data without behaviour of its own and without I/O."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,8 +92,17 @@ def is_process_of(container_id: str, cgroup: bytes) -> bool:
     The names of its cgroups carry the container's id on every version and with every driver. A number of a process
     alone says nothing: it is another's as soon as the container ended.
     """
-    word = re.escape(container_id.encode(errors="backslashreplace"))
-    return bool(word) and re.search(rb"(?<![0-9A-Za-z])" + word + rb"(?![0-9A-Za-z])", cgroup) is not None
+    word = container_id.encode(errors="backslashreplace")
+    if not word:
+        return False
+    # No regular expression: compiling one for each id costs a hundred times as much as looking.
+    start = cgroup.find(word)
+    while start >= 0:
+        end = start + len(word)
+        if not cgroup[max(start - 1, 0) : start].isalnum() and not cgroup[end : end + 1].isalnum():
+            return True
+        start = cgroup.find(word, start + 1)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ of a container.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Follower:
         self._accounting = accounting
         self._departures: Departures[InterfaceAccount] = Departures(self._departed)
         self._namespaces: dict[NamespaceKey, int] = {}
+        self._unlinked: dict[NamespaceKey, Mapping[str, int | None]] = {}
         self._ended: set[NamespaceKey] = set()
         self._homeless: deque[tuple[float, Departure[InterfaceAccount]]] = deque(maxlen=_MOST_HOMELESS)
         self._poll_began_at = 0.0
@@ -87,10 +88,15 @@ class Follower:
         """Take in all that happened until now, and find out the namespaces of new readings."""
         if not self._follows:
             return
-        new = {r.key: r.key[1] for r in readings if r.key not in self._namespaces}
+        new = {reading.key: reading for reading in readings if self._may_have_link(reading)}
         if new:
             loop = asyncio.get_running_loop()
-            self._namespaces.update(await loop.run_in_executor(self._thread, self._namespace_ids, new))
+            found = await loop.run_in_executor(self._thread, self._namespace_ids, tuple(new))
+            for key, namespace in found.items():
+                if namespace is None:
+                    self._unlinked[key] = _interfaces(new[key])
+                else:
+                    self._namespaces[key] = namespace
         self._settled = await self._departures.settle()
         self._house()
 
@@ -98,6 +104,8 @@ class Follower:
         """Forget the namespaces of containers that ended."""
         for key in self._namespaces.keys() - keys:
             del self._namespaces[key]
+        for key in self._unlinked.keys() - keys:
+            del self._unlinked[key]
         self._ended &= keys
 
     def claim(self, reading: Reading, name: str, account: InterfaceAccount) -> InterfaceAccount | None:
@@ -147,11 +155,21 @@ class Follower:
             self._netlink = Netlink()
         return self._netlink
 
-    def _namespace_ids(self, pids: Mapping[NamespaceKey, int]) -> dict[NamespaceKey, int]:
-        found = {}
-        for key, pid in pids.items():
+    def _may_have_link(self, reading: Reading) -> bool:
+        """Whether a namespace's id is to be asked for.
+
+        It gets one with the first link to this namespace: without it, only other interfaces can change that.
+        """
+        if reading.key in self._namespaces:
+            return False
+        before = self._unlinked.get(reading.key)
+        return before is None or before != _interfaces(reading)
+
+    def _namespace_ids(self, keys: Sequence[NamespaceKey]) -> dict[NamespaceKey, int | None]:
+        found: dict[NamespaceKey, int | None] = {}
+        for key in keys:
             try:
-                namespace = self._namespace_id(key[0], self._procfs / str(pid))
+                namespace = self._namespace_id(key[0], self._procfs / str(key[1]))
             except (ProcessLookupError, FileNotFoundError):
                 # It ended after it was read: its departure tells all, also what was read.
                 self._ended.add(key)
@@ -159,8 +177,7 @@ class Follower:
                 self._stop_following(f"the containers' network namespaces can't be told apart: {error.strerror}")
                 return {}
             else:
-                if namespace is not None:
-                    found[key] = namespace
+                found[key] = namespace
         return found
 
     def _namespace_id(self, container_id: str, process: Path) -> int | None:
@@ -207,3 +224,7 @@ class Follower:
         if network:
             self._accounting.credit(network, departure.gained)
         return bool(network)
+
+
+def _interfaces(reading: Reading) -> Mapping[str, int | None]:
+    return {name: reading.indexes.get(name) for name in reading.interfaces}

@@ -25,3 +25,5 @@ def test_a_process_is_a_containers_if_its_cgroup_names_the_whole_id() -> None:
         assert is_process_of("abc", cgroup)
     for container_id in ("ab", "bc", "", "docker-ab", "a.c", "\ud800"):
         assert not is_process_of(container_id, b"0::/system.slice/docker-abc.scope\n")
+    assert not is_process_of("abc", b"0::/abcabc\n")
+    assert is_process_of("abc", b"0::/abcabc/abc")

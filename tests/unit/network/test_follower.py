@@ -189,6 +189,25 @@ def test_a_namespace_without_link_to_this_one_is_counted_by_polls(
     assert departures.claims == []
 
 
+async def test_a_namespace_without_link_is_asked_for_again_only_when_it_has_other_interfaces(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def namespace_id(container_id: str, _process: Path) -> None:
+        asked.append(container_id)
+
+    monkeypatch.setattr(follower, "_namespace_id", namespace_id)
+    follow(follower, namespace=None)
+    for each in (reading(), reading(100), reading(200, index=9), reading(300, index=9)):
+        await follower.poll_ends([each])
+    assert len(asked) == 2
+    follower.keep_only(frozenset())
+    await follower.poll_ends([reading(300, index=9)])
+    assert len(asked) == 3
+    await follower.close()
+
+
 def test_an_interface_whose_index_is_not_known_yet_waits(follower: Follower, accounting: Accounting) -> None:
     follow(follower)
     assert not accounting.take(reading(100, index=None), follower.claim)
