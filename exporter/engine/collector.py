@@ -26,7 +26,7 @@ from exporter.metrics.catalogue import (
     ENGINE_UP,
     ENGINE_VOLUMES,
 )
-from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, label_set
+from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, LabelSets, label_set
 
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _COMPOSE_SERVICE = "com.docker.compose.service"
@@ -48,6 +48,8 @@ class EngineCollector:
         self._visibility = visibility
         self._generation = -1
         self._inventory_samples: list[FamilySamples] = []
+        self._label_sets = LabelSets()
+        self._names: dict[str, LabelSet] = {}
 
     def samples(self) -> Iterator[FamilySamples]:
         """All families of the engine, and those of containers that are not about networks or volumes."""
@@ -70,22 +72,19 @@ class EngineCollector:
             self._inventory_samples = list(self._describe())
         yield from self._inventory_samples
         out_of_memory = self._watch.ledger.out_of_memory
-        yield (
-            CONTAINER_OOM_EVENTS,
-            [
-                (label_set(("container",), (container.name,)), out_of_memory[container.id])
-                for container in self._shown()
-            ],
-        )
+        yield CONTAINER_OOM_EVENTS, [(name, out_of_memory[id_]) for id_, name in self._names.items()]
 
     def _describe(self) -> Iterator[FamilySamples]:
         yield from self._describe_engine()
         containers = self._shown()
+        self._label_sets.next_round()
+        labels = {container.id: self._label_sets(("container",), (container.name,)) for container in containers}
+        self._names = labels
         yield CONTAINER_INFO, [(self._info_labels(container), 1) for container in containers]
         yield (
             CONTAINER_STATE,
             [
-                (label_set(CONTAINER_STATE.labels, (container.name, container.state)), 1)
+                (self._label_sets(CONTAINER_STATE.labels, (container.name, container.state)), 1)
                 for container in containers
                 if container.state
             ],
@@ -93,12 +92,11 @@ class EngineCollector:
         yield (
             CONTAINER_HEALTH,
             [
-                (label_set(CONTAINER_HEALTH.labels, (container.name, container.health)), 1)
+                (self._label_sets(CONTAINER_HEALTH.labels, (container.name, container.health)), 1)
                 for container in containers
                 if container.health
             ],
         )
-        labels = {container.id: label_set(("container",), (container.name,)) for container in containers}
         yield CONTAINER_STARTED, [(labels[c.id], c.started_at) for c in containers if c.started_at]
         yield CONTAINER_RESTARTS, [(labels[c.id], c.restart_count) for c in containers]
 
@@ -130,7 +128,7 @@ class EngineCollector:
     def _info_labels(self, container: Container) -> LabelSet:
         labels = container.labels
         allowed = [name for name in self._visibility.container_labels if name in labels]
-        return label_set(
+        return self._label_sets(
             (*CONTAINER_INFO.labels, *map(label_name, allowed)),
             (
                 container.name,

@@ -28,7 +28,7 @@ from exporter.metrics.catalogue import (
     Family,
 )
 from exporter.metrics.runner import CollectorError
-from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, Sample, label_set
+from exporter.metrics.samples import NO_LABELS, FamilySamples, LabelSet, LabelSets, Sample, label_set
 from exporter.network.accounting import Accounting, NamespaceKey, Reading
 from exporter.network.addresses import pools_of
 from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
@@ -81,10 +81,13 @@ class NetworkCollector:
         self._rates = Rates()
         self._generation = -1
         self._owners: list[Container] = []
+        self._living: frozenset[NamespaceKey] = frozenset()
         self._containers: dict[NamespaceKey, _Rows] = {}
         self._errors_known = True
         self._inventory_samples: list[FamilySamples] = []
         self._attachment_samples: list[Sample] | None = None
+        self._row_labels, self._attachment_labels = LabelSets(), LabelSets()
+        self._rows_generation = -1
         self.polled_at: float | None = None
         """When the last poll was taken, by the monotonic clock; None before the first."""
         self.polled_generation = -1
@@ -126,6 +129,7 @@ class NetworkCollector:
         self._follow_inventory()
         yield from self._inventory_samples
         if self._attachment_samples is None:
+            self._attachment_labels.next_round()
             self._attachment_samples = [(labels, 1) for labels in self._attachments()]
         yield CONTAINER_NETWORK_INFO, self._attachment_samples
         if self.polled_at is None:
@@ -138,6 +142,9 @@ class NetworkCollector:
         yield EXPORTER_NETLINK_OVERRUNS, [(NO_LABELS, overruns)] if overruns is not None else []
 
     def _take(self, readings: Iterable[Reading]) -> None:
+        if self._rows_generation != self._generation:  # all rows are made anew
+            self._rows_generation = self._generation
+            self._row_labels.next_round()
         current: dict[NamespaceKey, _Rows] = {}
         for reading in readings:
             before = self._containers.get(reading.key)
@@ -150,9 +157,8 @@ class NetworkCollector:
                 before = _Rows(reading, generation, self._rows_of(reading))
             current[reading.key] = before
         self._containers = current
-        keys = frozenset(map(namespace_key, self._owners))
-        self._accounting.keep_only(keys)
-        self.follower.keep_only(keys)
+        self._accounting.keep_only(self._living)
+        self.follower.keep_only(self._living)
 
     def _rows_of(self, reading: Reading) -> list[_Row]:
         container = self._inventory.containers.get(reading.key[0])
@@ -166,7 +172,7 @@ class NetworkCollector:
             before = sums.get(name)
             sums[name] = counters if before is None else _sum(before, counters)
         return [
-            _Row(label_set(("container", "network"), (container.name, name)), sum_)
+            _Row(self._row_labels(("container", "network"), (container.name, name)), sum_)
             for name, sum_ in sums.items()
             if not name or self._visibility.networks.shows(name)
         ]
@@ -193,8 +199,7 @@ class NetworkCollector:
         yield NETWORK_TRANSMIT_PEAK, [(label, peak[1]) for label, peak in peaks]
 
     def _container_traffic(self) -> Iterator[FamilySamples]:
-        living = {namespace_key(owner) for owner in self._owners}
-        rows = [row for key, rows in self._containers.items() if key in living for row in rows.rows]
+        rows = [row for key, rows in self._containers.items() if key in self._living for row in rows.rows]
         for index, family in self._counted(CONTAINER_TRAFFIC):
             yield family, [(row.labels, row.counters[index]) for row in rows]
 
@@ -208,6 +213,7 @@ class NetworkCollector:
             return
         self._generation = self._inventory.generation
         self._owners = namespace_owners(self._inventory.containers.values())
+        self._living = frozenset(map(namespace_key, self._owners))
         # A container can be known before its network is: what it counts until then is not forgotten.
         awaited = {endpoint.network_id for owner in self._owners for endpoint in owner.endpoints}
         for network in self._accounting.totals.keys() - self._inventory.networks.keys() - awaited:
@@ -291,7 +297,7 @@ class NetworkCollector:
                 name = self._inventory.network_label(endpoint.network_id)
                 if not self._visibility.networks.shows(name):
                     continue
-                yield label_set(
+                yield self._attachment_labels(
                     CONTAINER_NETWORK_INFO.labels,
                     (
                         container.name,

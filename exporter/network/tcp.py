@@ -17,7 +17,7 @@ from exporter.metrics.catalogue import (
     CONTAINER_TCP_RETRANSMITTED_SEGMENTS,
     CONTAINER_TCP_SENT_SEGMENTS,
 )
-from exporter.metrics.samples import FamilySamples, LabelSet, label_set
+from exporter.metrics.samples import FamilySamples, LabelSet, LabelSets
 from exporter.network.procfs import ProcfsSource, read_file
 
 _SNMP_NAMES = (b"OutSegs", b"RetransSegs", b"CurrEstab")
@@ -88,7 +88,7 @@ class TcpCollector:
         self._inventory = inventory
         self._visibility = visibility
         self._counters: dict[str, TcpCounters] = {}
-        self._labels: dict[str, tuple[LabelSet, LabelSet, LabelSet]] = {}
+        self._label_sets = LabelSets()
 
     async def poll(self, source: ProcfsSource) -> None:
         """Read all namespaces that the source has open."""
@@ -97,7 +97,7 @@ class TcpCollector:
     def samples(self) -> Iterator[FamilySamples]:
         """Segments, overflows and connections of each container that owns a namespace."""
         rows = []
-        labels: dict[str, tuple[LabelSet, LabelSet, LabelSet]] = {}
+        self._label_sets.next_round()
         for container_id, counters in self._counters.items():
             container = self._inventory.containers.get(container_id)
             if (
@@ -106,10 +106,7 @@ class TcpCollector:
                 or not self._visibility.containers.shows(container.name)
             ):
                 continue
-            known = self._labels.get(container.name) or _labels(container.name)
-            labels[container.name] = known
-            rows.append((known, counters))
-        self._labels = labels
+            rows.append((self._labels(container.name), counters))
         yield (
             CONTAINER_TCP_SENT_SEGMENTS,
             [(own[0], c.sent_segments) for own, c in rows if c.sent_segments is not None],
@@ -126,14 +123,13 @@ class TcpCollector:
         connections += [(own[2], c.time_wait) for own, c in rows if c.time_wait is not None]
         yield CONTAINER_TCP_CONNECTIONS, connections
 
-
-def _labels(name: str) -> tuple[LabelSet, LabelSet, LabelSet]:
-    names = CONTAINER_TCP_CONNECTIONS.labels
-    return (
-        label_set(("container",), (name,)),
-        label_set(names, (name, _ESTABLISHED)),
-        label_set(names, (name, _TIME_WAIT)),
-    )
+    def _labels(self, name: str) -> tuple[LabelSet, LabelSet, LabelSet]:
+        names = CONTAINER_TCP_CONNECTIONS.labels
+        return (
+            self._label_sets(("container",), (name,)),
+            self._label_sets(names, (name, _ESTABLISHED)),
+            self._label_sets(names, (name, _TIME_WAIT)),
+        )
 
 
 def _fields(text: bytes, prefix: bytes, names: tuple[bytes, ...]) -> tuple[int | None, ...]:

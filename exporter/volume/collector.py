@@ -29,7 +29,7 @@ from exporter.metrics.catalogue import (
     VOLUME_PLUGIN_STATUS,
     VOLUME_USED_BYTES,
 )
-from exporter.metrics.samples import FamilySamples, LabelSet, Sample, label_set
+from exporter.metrics.samples import FamilySamples, LabelSet, LabelSets, Sample, label_set
 from exporter.volume.capacity import Capacity
 from exporter.volume.kinds import is_anonymous, is_bind_mount, kind_of, name_in, takes_none_unmounted, users_of
 from exporter.volume.measuring import Measuring
@@ -56,6 +56,7 @@ class VolumeCollector:
         self._measuring = measuring
         self._rootfs = rootfs
         self._visibility = visibility
+        self._label_sets = LabelSets()
         self._described: tuple[tuple[int, int], list[FamilySamples]] | None = None
 
     def samples(self) -> Iterator[FamilySamples]:
@@ -68,6 +69,7 @@ class VolumeCollector:
         yield from self._described[1]
 
     def _describe(self) -> Iterator[FamilySamples]:
+        self._label_sets.next_round()
         users = users_of(self._inventory)
         shown = {
             name: state
@@ -106,7 +108,7 @@ class VolumeCollector:
     def _info_labels(self, state: VolumeState, capacity: Capacity | None) -> LabelSet:
         volume = state.volume
         is_known = state.place is not None and state.directory is not None
-        return label_set(
+        return self._label_sets(
             VOLUME_INFO.labels,
             (
                 volume.name,
@@ -125,14 +127,14 @@ class VolumeCollector:
         yield (
             VOLUME_CONTAINERS,
             [
-                (label_set(VOLUME_CONTAINERS.labels, (name, state)), users.get(name, Counter())[state])
+                (self._label_sets(VOLUME_CONTAINERS.labels, (name, state)), users.get(name, Counter())[state])
                 for name in shown
                 for state in ("running", "stopped")
             ],
         )
         mounts: list[Sample] = [
             (
-                label_set(
+                self._label_sets(
                     VOLUME_MOUNT_INFO.labels,
                     (
                         name_in(mount),

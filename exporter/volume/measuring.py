@@ -131,6 +131,8 @@ class Measuring:
             generation, relevant = self._inventory.generation, self._relevant()
             while self._relevant() == relevant:
                 generation = await self._inventory.changed(generation)
+                # Looking through all containers for each of a burst of changes would hold up the loop.
+                await asyncio.sleep(_DEBOUNCE_SECONDS)
             self._stale.set()
 
     def _relevant(self) -> tuple[object, ...]:

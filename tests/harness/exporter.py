@@ -105,9 +105,13 @@ class ExporterProcess:
         """End it with SIGTERM; it must end within two seconds. Gives its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(2)
-        self._process = None
-        return code
+        try:
+            return self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._process = None
 
     def scrape(self) -> Scrape:
         return Scrape(self.get("/metrics"))
