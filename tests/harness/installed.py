@@ -1,6 +1,7 @@
 """The exporter installed as the documents say, wherever it runs, seen through the address where it is scraped."""
 
 import os
+import re
 import subprocess
 import time
 import urllib.error
@@ -9,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
+
 from tests.harness.documents import commands
 from tests.harness.engine import PrivateEngine, docker_command
 from tests.harness.exporter import REPOSITORY, Scrape
 from tests.harness.wait import eventually
+from tests.harness.workloads import disk_usage, execute, received, run, send
 
 
 def run_documented(
@@ -63,6 +67,11 @@ class InstalledExporter:
         with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as answer:
             return Scrape(answer.read().decode())
 
+    def tell(self, series: str) -> float | None:
+        """The value of a series of the page, which is named as in a query."""
+        name, _, labels = series.removesuffix("}").partition("{")
+        return self.scrape().value(name, **dict(re.findall(r'(\w+)="([^"]*)"', labels)))
+
     def eventually(self, condition: Callable[[Scrape], object], what: str, timeout_seconds: float = 30) -> Scrape:
         """Scrape until a condition holds, and give the scrape for which it did."""
         last: list[Scrape] = []
@@ -81,6 +90,36 @@ class InstalledExporter:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+class HostBefore:
+    """A host with traffic and a volume from before the exporter: so it can be told when its numbers are right."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        owner = run(client, "owner", volumes={"data": {"bind": "/data"}})
+        execute(
+            owner, "dd if=/dev/zero of=/data/file bs=1000 count=3000; chown -R 999 /data; chmod 700 /data; sync"
+        )
+        client.networks.create("before")
+        sender, self._receiver = (run(client, name, network="before") for name in ("teller", "listener"))
+        send(sender, self._receiver, "before", 1_000_000)
+
+    def used_bytes(self, *, walked: bool) -> int:
+        """Of the volume `data`: where it can't be walked the engine tells apparent bytes, du allocated ones."""
+        return disk_usage(Path(self._client.volumes.get("data").attrs["Mountpoint"]))[0] if walked else 3_000_000
+
+    def wait_until_right(self, tell: Callable[[str], float | None], started: float, *, walked: bool) -> float:
+        """Wait until `tell` has what kernel and disk have; gives the seconds since `started`."""
+        traffic = 'docker_container_network_receive_bytes_total{container="listener",network="before"}'
+        usage = 'docker_volume_used_bytes{volume="data"}'
+        used = self.used_bytes(walked=walked)
+
+        def is_right() -> bool:
+            return tell(usage) == used and tell(traffic) == received(self._receiver, "before")
+
+        eventually(is_right, f"{usage} of {used} and {traffic}", 90)
+        return time.monotonic() - started
 
 
 def resident_bytes(engine: PrivateEngine, container: str) -> int:

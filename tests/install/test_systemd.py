@@ -24,7 +24,7 @@ import pytest
 
 from tests.harness.engine import PrivateEngine, docker_command
 from tests.harness.exporter import REPOSITORY, Scrape
-from tests.harness.installed import InstalledExporter, process_bytes, run_documented
+from tests.harness.installed import HostBefore, InstalledExporter, process_bytes, run_documented
 from tests.harness.wait import eventually
 from tests.harness.workloads import disk_usage, execute, received, run, send
 
@@ -224,11 +224,14 @@ def _environment_file(path: Path) -> dict[str, str]:
 def test_its_command_runs_as_a_user_of_the_group_docker_and_tells_systemd_how_it_goes(
     program: Path, engine: PrivateEngine, client: docker.DockerClient, tmp_path: Path
 ) -> None:
+    before = HostBefore(client)
     exporter = InstalledExporter()
-    supervised = Supervised(program, engine, tmp_path, Unit())
+    # The engine is asked for the usage of volumes after that time: a minute in production.
+    supervised = Supervised(program, engine, tmp_path, Unit(), NETVOL_VOLUME_INTERVAL="2s")
     try:
         supervised.hear(lambda: "READY=1" in supervised.told, "told that it serves")
         ready = exporter.wait_until_ready()
+        right = before.wait_until_right(exporter.tell, exporter.started, walked=False)
         status = Path(f"/proc/{supervised.pid}/status").read_text()
         assert re.search(rf"^Uid:\t{_USER}\t{_USER}\t{_USER}", status, re.MULTILINE)
         assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
@@ -247,7 +250,10 @@ def test_its_command_runs_as_a_user_of_the_group_docker_and_tells_systemd_how_it
         assert scrape.series("docker_network_egress_bytes_total", network="app")
         supervised.hear(lambda: supervised.told.count("WATCHDOG=1") >= 3, "told that its loop turns")
         resident = process_bytes(supervised.pid)
-        print(f"\nunit's command: ready after {ready:.2f} s, {resident / 1e6:.0f} MB resident")
+        print(
+            f"\nunit's command: ready after {ready:.2f} s, right numbers after {right:.2f} s, "
+            f"{resident / 1e6:.0f} MB resident"
+        )
     finally:
         assert supervised.stop() == 0
 
