@@ -73,6 +73,7 @@ class Daemon:
         self._watch = Watch(self._engine, self._inventory, WatchOptions(heartbeat_seconds=heartbeat))
         visibility = _visibility(settings)
         self._network = NetworkCollector(self._inventory, visibility, settings.path.procfs)
+        self._network.follower.silent_seconds = lambda: self._watch.silent_seconds
         self._volumes = Measuring(
             self._inventory,
             _volume_options(settings),
@@ -256,14 +257,13 @@ class Daemon:
         """Choose anew where the inventory changed; the reads of /proc for it stay off the loop."""
         if self._choice_generation == self._inventory.generation:
             return
-        self._choice_generation = self._inventory.generation
-        wanted = self._settings.network.source
+        generation, wanted = self._inventory.generation, self._settings.network.source
         choice = await asyncio.to_thread(
             choose_source, wanted, self._inventory, self._procfs.sees, before=self._choice
         )
         if self._choice is None or choice.source != self._choice.source:
             get_logger().info("traffic source chosen", source=choice.source, reason=choice.reason)
-        self._choice = choice
+        self._choice, self._choice_generation = choice, generation
 
     def _is_engine_here(self) -> bool:
         """Whether the engine's host is this one; once seen it stays so, also while no container runs."""

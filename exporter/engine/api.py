@@ -50,13 +50,16 @@ logging.getLogger("aiodocker.ssh").setLevel(logging.CRITICAL)
 
 _WATCHED_KINDS = ("container", "network", "volume")
 _LONGEST_EVENT_BYTES = 16 * 2**20
-_LONGEST_ANSWER_BYTES = 256 * 2**20
+_LONGEST_LIST_BYTES = 128 * 2**20
 """Ten thousand containers take some 40 MiB."""
+
+_LONGEST_ANSWER_BYTES = 8 * 2**20
+"""Of one object; a container takes some 10 kB."""
 
 _LONG_ANSWER_BYTES = 2**20
 _LONGEST_REASON = 300
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
-_CLOSE_SECONDS = 2.0
+_CLOSE_SECONDS = 1.0
 _MANY_CALLS = 100
 _KEEP_ALIVE_SECONDS = 7
 _KEEP_ALIVE_TRIES = 3
@@ -75,6 +78,7 @@ _SERVER_ERROR = 500
 _NO_CONNECTION = 900
 """aiodocker's number for it."""
 
+_LISTS = frozenset({"containers", "networks", "volumes", "disk_usage"})
 _SIGNS_OF_LIFE = frozenset({"ping", "version", "info"})
 """Where these fail, the engine is not well. Elsewhere one container or plugin may be at fault."""
 
@@ -128,6 +132,7 @@ class Engine:
         self._stream: aiodocker.Docker | None = None
         self._answers = False
         self._asked_at: float | None = None
+        self._is_slow = False
         self._read_much = False
         self._slots = asyncio.Semaphore(_MANY_CALLS)
 
@@ -143,7 +148,7 @@ class Engine:
         One call that takes long says nothing: an engine lists volumes only when its slowest plugin has answered.
         """
         waiting = time.monotonic() - self._asked_at if self._asked_at is not None else 0.0
-        return self._answers and waiting <= self._options.patience_seconds
+        return self._answers and not self._is_slow and waiting <= self._options.patience_seconds
 
     @property
     def host(self) -> str:
@@ -178,21 +183,21 @@ class Engine:
     async def close(self) -> None:
         """Close all connections."""
         clients, self._calls, self._stream = (self._calls, self._stream), None, None
-        for client in clients:
-            if client is not None:
-                # ssh says goodbye, and waits for the answer of an engine that may be gone.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await client.close()
+        # ssh says goodbye, and waits for the answer of an engine that may be gone.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(client.close() for client in clients if client is not None))
 
     async def ping(self) -> None:
         """Ask for a sign of life.
 
         Raises EngineUnavailableError or EngineError if there is none.
         """
-        self._asked_at = time.monotonic()
+        self._asked_at = asked_at = time.monotonic()
         try:
             await self._get("_ping", "ping", seconds=self._options.ping_seconds, versioned=False, text=True)
+            # Down until an answer is in time, and not up for a moment after each that was late.
+            self._is_slow = time.monotonic() - asked_at > self._options.patience_seconds
         except EngineUnavailableError:
             self._answers = False
             raise
@@ -349,7 +354,8 @@ class Engine:
             async with slot, asyncio.timeout(seconds or self._options.call_seconds):
                 response = await client._do_query(path, "GET", params=params, versioned_api=versioned)  # noqa: SLF001 - see the module
                 try:
-                    body = await _body(response.content)
+                    longest = _LONGEST_LIST_BYTES if endpoint in _LISTS else _LONGEST_ANSWER_BYTES
+                    body = await _body(response.content, longest)
                 finally:
                     response.release()
                 self._read_much |= len(body) > _LONG_ANSWER_BYTES
@@ -412,14 +418,14 @@ def _return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-async def _body(content: aiohttp.StreamReader) -> bytes:
+async def _body(content: aiohttp.StreamReader, longest_bytes: int) -> bytes:
     chunks = []
     read_bytes = 0
     async for chunk in content.iter_any():
         chunks.append(chunk)
         read_bytes += len(chunk)
-        if read_bytes > _LONGEST_ANSWER_BYTES:
-            raise ValueError(f"more than {_LONGEST_ANSWER_BYTES >> 20} MiB")
+        if read_bytes > longest_bytes:
+            raise ValueError(f"more than {longest_bytes >> 20} MiB")
     return b"".join(chunks)
 
 

@@ -19,6 +19,11 @@ _NOISE = frozenset({"exec", "attach", "detach", "copy", "export", "archive-path"
 _EXEC = frozenset({"exec", "exec_create", "exec_start", "exec_die", "exec_detach", "exec_died", "top"})
 _END = frozenset({"destroy", "remove"})
 _KINDS = frozenset({"container", "network", "volume"})
+_USUAL = (
+    *(("container", action) for action in ("create", "start", "die", "kill", "oom", "restart", "destroy")),
+    *(("network", action) for action in ("create", "connect", "disconnect", "destroy")),
+    *(("volume", action) for action in ("create", "mount", "unmount", "destroy")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,8 @@ class Ledger:
         self._last_time_nano = 0
         self._last_identity: tuple[int, str, str, str] | None = None
         self._awaited: tuple[int, str, str, str] | None = None
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """Events by type and action."""
+        self.counts: Counter[tuple[str, str]] = Counter(dict.fromkeys(_USUAL, 0))
+        """Events by type and action; the usual ones are there at 0, since a first one is no increase otherwise."""
         self.out_of_memory: Counter[str] = Counter()
         """Out-of-memory events by container id."""
         self.gaps = 0

@@ -279,14 +279,15 @@ def _own_name(names: list[str]) -> str:
 
 def _object(json: Any, what: str) -> dict[str, Any]:
     if not isinstance(json, dict):
-        raise EngineAnswerError(f"{what} is no JSON object: {str(json)[:200]}")
+        raise EngineAnswerError(f"{what} is no JSON object but {type(json).__name__}")
     return json
 
 
 def _text(json: Mapping[str, Any], key: str, what: str) -> str:
     value = json.get(key)
     if not isinstance(value, str) or not value:
-        raise EngineAnswerError(f"{what} without {key}: {str(dict(json))[:200]}")
+        # Never its values: environment, arguments and options hold passwords.
+        raise EngineAnswerError(f"{what} without {key}; it has {', '.join(sorted(json))[:200] or 'nothing'}")
     return value
 
 

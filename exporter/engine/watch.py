@@ -20,6 +20,10 @@ from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Network, Volume
 from exporter.logs import get_logger
 
+_MOST_QUEUED = 100_000
+_LONG_SILENCE_SECONDS = 10.0
+_SILENCE_KEPT_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
@@ -45,6 +49,8 @@ class Watch:
         self._losing = False
         self._first_since = 0.0
         self._opened_at = 0.0
+        self._heard_at = time.monotonic()
+        self._silence = 0.0
         self.ledger = Ledger()
         self.drift: Counter[str] = Counter({"container": 0, "network": 0, "volume": 0})
         self.stream_connected = False
@@ -55,6 +61,12 @@ class Watch:
             "network": KindWatch(_networks(engine, inventory), self.drift, pace),
             "volume": KindWatch(_volumes(engine, inventory), self.drift, pace),
         }
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the engine has not answered, or had not until a minute ago: what it then told is new."""
+        now = time.monotonic()
+        return max(now - self._heard_at, self._silence)
 
     async def run(self) -> None:
         """Follow the engine for ever, also when it comes late, goes and comes back."""
@@ -71,6 +83,7 @@ class Watch:
 
     async def _follow_engine(self) -> None:
         info, now = await self._engine.connect()
+        self._hear()
         self._inventory.put_engine(info)
         self._first_since = self._first_since or now
         async with asyncio.TaskGroup() as group:
@@ -102,7 +115,10 @@ class Watch:
                         self._relist()
                     opened.set()
                     async for event in events:
-                        self._queue.append(event)
+                        if len(self._queue) < _MOST_QUEUED:
+                            self._queue.append(event)
+                        else:
+                            self._overflow()
                         self._queued.set()
             except EngineUnavailableError as error:
                 get_logger().debug("event stream broke", reason=str(error))
@@ -140,6 +156,13 @@ class Watch:
                 await asyncio.sleep(self._options.first_retry_seconds)
             self._losing = lost
 
+    def _overflow(self) -> None:
+        """Give up what is queued: a list tells more than so many events."""
+        get_logger().warning("events were lost", reason=f"more than {_MOST_QUEUED} came at once")
+        self._queue.clear()
+        self.ledger.gaps += 1
+        self._relist()
+
     def _apply(self, event: Event) -> None:
         if not self.ledger.accept(event):
             return
@@ -169,8 +192,19 @@ class Watch:
                 await self._engine.ping()
             finally:
                 late.cancel()
+            self._hear()
             if time.monotonic() - started <= patience:
                 self._report_up()
+
+    def _hear(self) -> None:
+        now = time.monotonic()
+        silence, self._heard_at = now - self._heard_at, now
+        if silence > _LONG_SILENCE_SECONDS:
+            self._silence = silence
+            asyncio.get_running_loop().call_later(_SILENCE_KEPT_SECONDS, self._forget_silence)
+
+    def _forget_silence(self) -> None:
+        self._silence = 0.0
 
     def _report_up(self) -> None:
         if self._reported_up is not True:

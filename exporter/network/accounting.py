@@ -52,6 +52,13 @@ Claim = Callable[[Reading, str, InterfaceAccount], InterfaceAccount | None]
 """Called for each interface that is new: its account, an older one of it, or None not to count it now."""
 
 
+_READINGS_MISSED = 3
+"""An interface that is missing from more readings than these that tell of others is gone."""
+
+_POLLS_GONE = 12
+"""For so many polls a namespace is remembered that no container is known to have: one may be known again."""
+
+
 def _claim_nothing(_reading: Reading, _name: str, account: InterfaceAccount) -> InterfaceAccount:
     return account
 
@@ -61,7 +68,10 @@ class Accounting:
 
     def __init__(self) -> None:
         self._namespaces: dict[NamespaceKey, dict[str, InterfaceAccount]] = {}
-        self._missed: dict[NamespaceKey, dict[str, InterfaceAccount]] = {}
+        self._missed: dict[NamespaceKey, dict[str, tuple[InterfaceAccount, int]]] = {}
+        self._gone: dict[NamespaceKey, tuple[dict[str, InterfaceAccount], int]] = {}
+        self.on_gone: Callable[[InterfaceAccount], None] = lambda _account: None
+        """Called with the account of an interface that went while its namespace stayed."""
         self._totals: dict[str, list[int]] = {}
 
     @property
@@ -84,7 +94,7 @@ class Accounting:
         changed while it was read, goes on where it was. False if an interface could not be counted yet, and is to
         be taken again.
         """
-        known = self._namespaces.get(reading.key)
+        known = self._known(reading.key)
         from_zero = known is not None or reading.born_watched
         accounts: dict[str, InterfaceAccount] = {}
         whole = True
@@ -111,9 +121,8 @@ class Accounting:
             elif network and counters != account.credited:
                 self._credit(network, counters, account.credited)
                 account.credited = counters
-        if known is not None and not known.keys() <= accounts.keys():
-            gone = {name: account for name, account in known.items() if name not in accounts and account.index}
-            self._missed.setdefault(reading.key, {}).update(gone)
+        if known is not None:
+            self._miss(reading.key, known, accounts)
         self._namespaces[reading.key] = accounts
         return whole
 
@@ -134,20 +143,48 @@ class Accounting:
         self._credit(network, gained, NO_TRAFFIC)
 
     def keep_only(self, keys: Iterable[NamespaceKey]) -> None:
-        """Forget the namespaces that are gone; what they contributed stays."""
+        """Forget the namespaces that are gone, though not at once; what they contributed stays.
+
+        Of two containers that swap names one is not known for a moment; its traffic is not new afterwards.
+        """
         kept = set(keys)
+        self._gone = {key: (accounts, age + 1) for key, (accounts, age) in self._gone.items() if age < _POLLS_GONE}
         for key in [key for key in self._namespaces if key not in kept]:
-            del self._namespaces[key]
+            self._gone[key] = self._namespaces.pop(key), 0
             self._missed.pop(key, None)
 
     def forget_network(self, network: str) -> None:
         """Drop the total of a network that was removed."""
         self._totals.pop(network, None)
 
+    def _known(self, key: NamespaceKey) -> dict[str, InterfaceAccount] | None:
+        known = self._namespaces.get(key)
+        return known if known is not None else self._gone.pop(key, (None, 0))[0]
+
     def _back(self, reading: Reading, name: str) -> InterfaceAccount | None:
         """The account of an interface that an earlier reading missed; the kernel uses no index a second time."""
-        account = self._missed.get(reading.key, {}).get(name)
+        account, _ = self._missed.get(reading.key, {}).get(name, (None, 0))
         return account if account is not None and account.index == reading.indexes.get(name) else None
+
+    def _miss(
+        self, key: NamespaceKey, known: Mapping[str, InterfaceAccount], accounts: Mapping[str, InterfaceAccount]
+    ) -> None:
+        """Remember for a few readings what this one lacks; a container may make interfaces for ever."""
+        if key not in self._missed and known.keys() <= accounts.keys():
+            return
+        missed: dict[str, tuple[InterfaceAccount, int]] = {}
+        for name, (account, readings) in self._missed.get(key, {}).items():
+            if accounts.get(name) is account:
+                continue
+            if readings < _READINGS_MISSED:
+                missed[name] = account, readings + 1
+            else:
+                self.on_gone(account)
+        missed |= {name: (account, 1) for name, account in known.items() if name not in accounts and account.index}
+        if missed:
+            self._missed[key] = missed
+        else:
+            self._missed.pop(key, None)
 
     def _credit(self, network: str, now: InterfaceCounters, before: InterfaceCounters) -> None:
         totals = self._totals.get(network)

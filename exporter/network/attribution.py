@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from exporter.inventory.model import Endpoint, Network
 
@@ -138,7 +137,6 @@ def _may_belong(name: str, endpoint: Endpoint, evidence: Evidence) -> bool:
     return not name.startswith(_CONTAINER_MADE)
 
 
-@lru_cache(maxsize=4096)
 def _subnet(text: str) -> tuple[int, int] | None:
     try:
         network = ipaddress.IPv4Network(text, strict=False)
@@ -147,7 +145,6 @@ def _subnet(text: str) -> tuple[int, int] | None:
     return int(network.network_address), network.prefixlen
 
 
-@lru_cache(maxsize=4096)
 def _compressed(address: str) -> str:
     try:
         return str(ipaddress.IPv6Address(address))

@@ -34,7 +34,8 @@ def choose_source(
     """
     if wanted != "auto":
         return Choice(wanted, f"--network.source={wanted}")
-    running = [container for container in inventory.containers.values() if container.is_running]
+    # This runs in a thread, while the loop may add containers.
+    running = [container for container in list(inventory.containers.values()) if container.is_running]
     if any(sees(container) for container in running):
         return Choice("procfs", _SEEN)
     if before is not None and before.reason == _SEEN:
@@ -59,4 +60,4 @@ def is_engine_here(host: str, inventory: Inventory, sees: Callable[[Container], 
     """
     if host.startswith("unix:"):
         return True
-    return any(container.is_running and sees(container) for container in inventory.containers.values())
+    return any(container.is_running and sees(container) for container in list(inventory.containers.values()))

@@ -92,6 +92,10 @@ class Departures(Generic[AccountT]):
         """Tie an account to an interface that was polled, after `settle`; see `Links.claim`."""
         return self._links.claim(namespace, ifindex, account, mac)
 
+    def forget(self, account: AccountT) -> None:
+        """Forget an interface that went without a departure; see `Links.forget`."""
+        self._links.forget(account)
+
     def links_by_name(self) -> dict[str, int]:
         """The index of each link of this namespace by its name, bridges among them."""
         return self._links.by_name()

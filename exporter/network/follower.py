@@ -43,6 +43,9 @@ class Follower:
         self._inventory = inventory
         self._accounting = accounting
         self._departures: Departures[InterfaceAccount] = Departures(self._departed)
+        accounting.on_gone = self._departures.forget
+        self.silent_seconds: Callable[[], float] = lambda: 0.0
+        """For how long the engine has not told what containers there are."""
         self._namespaces: dict[NamespaceKey, int] = {}
         self._unlinked: dict[NamespaceKey, Mapping[str, int | None]] = {}
         self._ended: set[NamespaceKey] = set()
@@ -218,7 +221,8 @@ class Follower:
             self._accounting.depart(account, departure.counters, network)
             return True
         # What lived for polls and polls without being claimed is no container's: a hand-made veth, a sandbox.
-        unpolled_seconds = max(_LONGEST_UNPOLLED_SECONDS, 3 * self._poll_seconds)
+        # While the engine was away, containers came of which nothing is known.
+        unpolled_seconds = max(_LONGEST_UNPOLLED_SECONDS, 3 * self._poll_seconds) + self.silent_seconds()
         if departure.gained is None or departure.balancer or departure.lived_seconds > unpolled_seconds:
             return True
         if network:

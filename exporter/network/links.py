@@ -129,6 +129,11 @@ class Links(Generic[AccountT]):
             inside.account = account
         return inside.account
 
+    def forget(self, account: AccountT) -> None:
+        """Forget an interface that went without a departure: one that a container made for itself."""
+        for inside in [i for i in self._insides.values() if i.account is account and not i.hosted]:
+            self._drop(inside)
+
     def poll_begins(self) -> None:
         """From now on nothing is read any more of what left before. One poll ends before the next begins."""
         self._left.clear()

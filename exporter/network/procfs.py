@@ -320,12 +320,49 @@ def _evidence(descriptor: int, interfaces: Sequence[str]) -> Evidence:
     with contextlib.suppress(OSError):  # there is no such file where the kernel has no IPv6
         addresses = parse_addresses(read_file(descriptor, "net/if_inet6"))
     macs = {}
-    for name in interfaces:
-        # Readable only with CAP_SYS_PTRACE, and a container can hide it: a help, not a need.
-        with contextlib.suppress(OSError):
-            path = f"root/sys/class/net/{name}/address"
-            macs[name] = read_file(descriptor, path).decode(errors="replace").strip()
+    # Readable only with CAP_SYS_PTRACE, and a container can hide it: a help, not a need.
+    with contextlib.suppress(OSError):
+        devices = sysfs_devices(read_file(descriptor, "mountinfo"))
+        # Elsewhere than at its mount namespace's own root a container could have put anything there.
+        if os.readlink("root", dir_fd=descriptor) == "/":
+            for name in interfaces:
+                with contextlib.suppress(OSError):
+                    macs[name] = _mac(descriptor, name, devices)
     return Evidence(routes, addresses, macs)
+
+
+def sysfs_devices(mountinfo: bytes) -> frozenset[int]:
+    """The numbers of the devices that a mount namespace has sysfs on (proc_pid_mountinfo(5))."""
+    found = set()
+    for line in mountinfo.split(b"\n")[:-1]:
+        fields, separator, kind = line.partition(b" - ")
+        words = fields.split(b" ", 3)
+        if separator and kind.startswith(b"sysfs ") and len(words) > 3:  # noqa: PLR2004 - the third is the device
+            major, _, minor = words[2].partition(b":")
+            if major.isdigit() and minor.isdigit() and len(words[2]) <= _MOST_DIGITS:
+                found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
+
+
+def _mac(directory: int, interface: str, sysfs: frozenset[int]) -> str:
+    """The address of an interface, told by sysfs and by nothing that a container put into its place.
+
+    A FIFO there would never be opened, and a link to a device of the host be read without end: so it is looked at
+    first, which opens nothing (open(2), O_PATH).
+
+    Raises OSError if it is not there, or not sysfs' word.
+    """
+    path = os.open(f"root/sys/class/net/{interface}/address", os.O_PATH | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if os.fstat(path).st_dev not in sysfs:
+            raise PermissionError
+        descriptor = os.open(f"/proc/self/fd/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _READ_BYTES).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
+    finally:
+        os.close(path)
 
 
 def read_file(directory: int, name: str) -> bytes:

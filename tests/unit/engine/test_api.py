@@ -139,10 +139,14 @@ async def test_a_plugin_that_fails_does_not_make_the_engine_seem_away(
 async def test_an_answer_that_is_too_long_is_refused_before_it_is_held(
     fake_engine: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.engine.api._LONGEST_ANSWER_BYTES", 2**20)
-    fake_engine.failing["networks"] = (200, '"' + "x" * 3 * 2**20 + '"')
+    monkeypatch.setattr("exporter.engine.api._LONGEST_LIST_BYTES", 2**20)
+    monkeypatch.setattr("exporter.engine.api._LONGEST_ANSWER_BYTES", 2**19)
+    for path in ("networks", "networks/n"):
+        fake_engine.failing[path] = (200, '"' + "x" * 3 * 2**20 + '"')
     with pytest.raises(EngineError, match="more than 1 MiB"):
         await engine.list_networks()
+    with pytest.raises(EngineError, match="more than 0 MiB"):
+        await engine.network("n")
 
 
 async def test_an_error_s_reason_is_one_line_of_bounded_length(fake_engine: FakeEngine, engine: Engine) -> None:
@@ -247,6 +251,8 @@ async def test_an_engine_that_leaves_a_ping_unanswered_counts_as_down_before_it_
     await eventually_async(lambda: not engine.up, "down", 1)
     fake_engine.stalled["_ping"].set()
     await asked
+    assert not engine.up
+    await engine.ping()  # only an answer in time ends that
     assert engine.up
     await engine.close()
 

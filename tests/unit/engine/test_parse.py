@@ -203,3 +203,13 @@ def test_an_answer_of_another_form_is_refused_and_nothing_else_happens(parse: An
 def test_an_event_of_another_form_is_refused(json_value: Any) -> None:
     with pytest.raises(EngineAnswerError):
         parse_event(json_value)
+
+
+def test_what_can_t_be_read_is_told_without_its_values() -> None:
+    volume = {"Driver": "local", "Options": {"o": "username=u,password=hunter2"}}
+    with pytest.raises(EngineAnswerError) as error:
+        parse_volume(volume)
+    assert str(error.value).endswith("without Name; it has Driver, Options")
+    with pytest.raises(EngineAnswerError) as error:
+        parse_container(["--password=hunter2"])
+    assert "hunter2" not in str(error.value)

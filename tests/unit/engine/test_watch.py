@@ -1,5 +1,6 @@
 import asyncio
 import io
+import json
 import random
 import time
 from collections.abc import AsyncIterator
@@ -427,6 +428,55 @@ async def test_a_stream_of_nonsense_is_told_once_and_does_not_wear_the_engine_ou
         counts = watched.watch.ledger.counts  # a list may have shown the container before its event came
         await eventually_async(lambda: counts["unreadable", "unreadable"] == 300, "all lines counted")
         assert stream.getvalue().count("events were lost") == 1
+
+
+async def test_events_that_come_faster_than_they_can_be_followed_are_a_gap_and_not_kept(
+    fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.engine.watch._MOST_QUEUED", 100)
+    async with watching(fake_engine) as watched:
+        await complete(watched)
+        lines = [json.dumps(event(number)) + "\n" for number in range(1000)]
+        fake_engine.add_container("web")
+        fake_engine.streams[0].put_nowait("".join(lines).encode())
+        await eventually_async(lambda: watched.watch.ledger.gaps > 0, "a gap")
+        assert len(watched.watch._queue) <= 100
+        await eventually_async(lambda: watched.names() == {"web"}, "what the events were of")
+
+
+def event(number: int) -> dict[str, object]:
+    actor = {"ID": f"c{number}", "Attributes": {}}
+    return {"Type": "container", "Action": "exec_start", "Actor": actor, "timeNano": 10**18 + number}
+
+
+async def test_an_engine_that_is_always_late_is_down_and_not_up_for_a_moment_after_each_answer(
+    fake_engine: FakeEngine,
+) -> None:
+    async with watching(fake_engine, ping_seconds=5, patience_seconds=0.1) as watched:
+        await complete(watched)
+        fake_engine.delay_seconds = 0.3
+        await eventually_async(lambda: not watched.engine.up, "the engine seen late")
+        for _ in range(50):
+            assert not watched.engine.up
+            await asyncio.sleep(0.02)
+        fake_engine.delay_seconds = 0.0
+        await eventually_async(lambda: watched.engine.up, "the engine in time again")
+
+
+async def test_for_how_long_the_engine_was_silent_is_known_for_a_while(
+    fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.engine.watch._LONG_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.engine.watch._SILENCE_KEPT_SECONDS", 0.5)
+    async with watching(fake_engine, ping_seconds=5) as watched:
+        await complete(watched)
+        assert watched.watch.silent_seconds < 0.3
+        fake_engine.stalled["_ping"] = asyncio.Event()
+        await eventually_async(lambda: watched.watch.silent_seconds > 0.5, "the silence")
+        fake_engine.stalled.pop("_ping").set()
+        await asyncio.sleep(0.3)
+        assert watched.watch.silent_seconds > 0.5
+        await eventually_async(lambda: watched.watch.silent_seconds < 0.3, "the silence forgotten")
 
 
 async def test_a_list_that_fails_again_and_again_is_told_once_and_its_recovery_too(

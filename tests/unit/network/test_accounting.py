@@ -115,3 +115,29 @@ def test_an_interface_that_one_reading_misses_is_not_counted_twice_and_another_i
     assert take(None) == 150
     assert take(160, index=8) == 310
     assert take(170, index=8) == 320
+
+
+def test_a_namespace_that_is_not_known_for_a_moment_is_not_counted_twice() -> None:
+    accounting = Accounting()
+    accounting.take(reading(1000, born=True))
+    accounting.keep_only([])
+    accounting.take(reading(1200, born=True))
+    assert received(accounting) == 1200
+    for _ in range(20):
+        accounting.keep_only([])
+    assert not accounting._gone
+
+
+def test_interfaces_that_a_container_makes_for_itself_without_end_are_not_remembered() -> None:
+    gone: list[int] = []
+    accounting = Accounting()
+    accounting.on_gone = lambda account: gone.append(account.index)
+    for number in range(1, 1000):
+        interfaces = {"eth0": InterfaceCounters(number), f"veth{number}": InterfaceCounters(5)}
+        indexes = {"eth0": 1, f"veth{number}": 10 + number}
+        accounting.take(Reading(WEB, interfaces, {"eth0": "n"}, indexes=indexes))
+    assert len(accounting._missed[WEB]) < 5
+    assert gone == list(range(11, 11 + len(gone)))
+    assert len(gone) > 990
+    accounting.take(Reading(WEB, {"eth0": InterfaceCounters(2000)}, {"eth0": "n"}, indexes={"eth0": 1}))
+    assert received(accounting) == 1999

@@ -114,6 +114,18 @@ def test_what_lived_for_minutes_without_being_polled_is_no_container_s(
     assert received(accounting) == 0
 
 
+def test_what_lived_for_minutes_while_the_engine_was_away_is_a_container_s(
+    follower: Follower, accounting: Accounting
+) -> None:
+    follow(follower)
+    follower.silent_seconds = lambda: 100.0
+    old = departure(None, 70, gained=60)
+    follower._departed(replace(old, lived_seconds=100.0))
+    assert received(accounting) == 60
+    follower._departed(replace(old, lived_seconds=170.0))
+    assert received(accounting) == 60
+
+
 async def test_a_departure_from_a_network_that_is_not_known_yet_is_credited_once_it_is(
     follower: Follower, accounting: Accounting
 ) -> None:

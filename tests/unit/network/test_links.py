@@ -343,3 +343,12 @@ def test_nothing_of_a_container_that_is_gone_is_kept(name: str) -> None:
     assert table._insides == {}
     assert table._ended == set()
     assert len(table.by_name()) <= before + 1
+
+
+def test_an_interface_that_a_container_made_for_itself_is_forgotten_and_docker_s_is_not() -> None:
+    table = listed(attached(host=7, inner=6, namespace=0))
+    assert table.claim(0, 6, "docker's") == "docker's"
+    assert table.claim(0, 99, "its own") == "its own"
+    for account in ("docker's", "its own"):
+        table.forget(account)
+    assert set(table._insides) == {(0, 6)}

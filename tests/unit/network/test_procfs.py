@@ -14,7 +14,15 @@ from structlog.testing import capture_logs
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Endpoint
 from exporter.network.accounting import Accounting
-from exporter.network.procfs import ProcfsSource, parse_net_dev, raise_descriptor_limit, start_ticks
+from exporter.network.procfs import (
+    ProcfsSource,
+    _evidence,
+    _mac,
+    parse_net_dev,
+    raise_descriptor_limit,
+    start_ticks,
+    sysfs_devices,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ID = "c" * 64
@@ -274,3 +282,53 @@ def test_interfaces_whose_names_are_no_unicode_stay_apart() -> None:
 @pytest.mark.parametrize("number", [b"-1", b"1_0", b"+1", b"9" * 300])
 def test_what_is_no_counter_is_passed_over(number: bytes) -> None:
     assert parse_net_dev(b"h\nh\neth0: " + number + b" 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n") == {}
+
+
+def open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def test_the_address_of_an_interface_is_told_by_sysfs() -> None:
+    own = open_folder(Path("/proc/self"))
+    try:
+        assert _evidence(own, ["lo"]).macs == {"lo": "00:00:00:00:00:00"}
+        assert _evidence(own, ["nosuch"]).macs == {}
+    finally:
+        os.close(own)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "file"])
+def test_what_a_container_puts_in_place_of_an_address_is_not_opened(tmp_path: Path, kind: str) -> None:
+    address = tmp_path / "root/sys/class/net/eth0/address"
+    address.parent.mkdir(parents=True)
+    if kind == "fifo":
+        os.mkfifo(address)
+    elif kind == "link":
+        address.symlink_to("/dev/zero")
+    else:
+        address.write_text("02:42:00:00:00:01\n")
+    devices = sysfs_devices(Path("/proc/self/mountinfo").read_bytes())
+    assert devices
+    folder = open_folder(tmp_path)
+    try:
+        with pytest.raises(PermissionError):
+            _mac(folder, "eth0", devices)
+    finally:
+        os.close(folder)
+
+
+def test_below_another_root_than_its_mount_namespace_s_no_address_is_looked_for(tmp_path: Path) -> None:
+    process = fake_process(tmp_path)
+    (process / "mountinfo").write_bytes(Path("/proc/self/mountinfo").read_bytes())
+    (process / "root").symlink_to(tmp_path / "chroot")
+    (tmp_path / "chroot").symlink_to("/")
+    folder = open_folder(process)
+    try:
+        assert _evidence(folder, ["lo"]).macs == {}
+    finally:
+        os.close(folder)
+
+
+@given(st.binary())
+def test_a_table_of_mounts_of_any_form_raises_nothing(text: bytes) -> None:
+    assert sysfs_devices(b"22 28 0:21 / /sys rw - sysfs sysfs rw\n" + text) >= {os.makedev(0, 21)}
