@@ -1,15 +1,15 @@
 """Injects faults into the engine and what lies before it beside a running exporter. Run it with `make chaos`.
 
 Each fault begins with everything well. While it lasts and until all is well again the page is scraped twice a
-second; where the engine itself is well, a network is made and another removed each second meanwhile. It prints a
-table and ends with 1 if a row breaks a promise. Columns:
+second; where the engine itself is well, a network and a container are made and others removed each second. It
+prints a table and ends with 1 if a row breaks a promise. Columns:
 
 - scrapes answered of all, and the longest;
 - up 0: seconds until docker_engine_up said 0 (promised: within a poll of 5 s if the engine is away, else never);
 - right: seconds from the engine's return until the page was right again, told by a network made then (within 5 s);
 - traffic: whether the counters of living containers went on meanwhile;
-- events of networks that were made, then lost and doubled in the page's count, and gaps that it told (promised:
-  nothing lost but where the engine itself forgot it, which it does when it restarts, and never doubled);
+- events of networks and containers that were made, then lost and doubled in the page's count, and gaps that it
+  told (promised: nothing lost but where the engine itself forgot it, as when it restarts, and never doubled);
 - drift that a resync found (none);
 - resident memory in MB and descriptors, before and after; lines logged (one for each change of state).
 """
@@ -93,7 +93,7 @@ class Bench:
         self.engine = PrivateEngine(*flags)
         self.proxy = RecordingProxy(self.engine.root / "proxy.sock", self.engine.socket)
         self.networks = 0
-        self.events: Counter[str] = Counter()
+        self.events: Counter[tuple[str, str]] = Counter()
         self.exporter: ExporterProcess | None = None
 
     def __enter__(self) -> Self:
@@ -119,15 +119,22 @@ class Bench:
             run(client, "source", network="app", command=["ping", "-q", "-i", "0.1", "-s", "1000", address])
 
     def change(self) -> str:
-        """Make a network and remove another, as events and as something to be seen on the page."""
+        """Make a network and a container, and remove others, as events and as something to be seen on the page."""
         self.networks += 1
+        made, before = f"made{self.networks}", f"made{self.networks - 1}"
         with contextlib.closing(self.engine.client()) as client:
-            client.networks.create(f"made{self.networks}")
-            self.events["create"] += 1
-            for network in client.networks.list(names=[f"made{self.networks - 1}$"]):
-                network.remove()
-                self.events["destroy"] += 1
-        return f"made{self.networks}"
+            client.networks.create(made)
+            client.containers.create(IMAGE, ["true"], name=made)
+            found = {
+                "network": client.networks.list(names=[f"{before}$"]),
+                "container": client.containers.list(all=True, filters={"name": f"^/{before}$"}),
+            }
+            for kind, objects in found.items():
+                self.events[kind, "create"] += 1
+                for item in objects:
+                    item.remove()
+                    self.events[kind, "destroy"] += 1
+        return made
 
     def last(self, seconds: float, *, is_engine_well: bool) -> None:
         """Let time go by, with changes where the engine can be changed."""
@@ -219,11 +226,15 @@ class Bench:
         self.populate()
 
 
-def counted_events(scrape: Scrape) -> Counter[str]:
-    """Networks made and removed, as the page counts them."""
+def counted_events(scrape: Scrape) -> Counter[tuple[str, str]]:
+    """Networks and containers made and removed, as the page counts them."""
     family = "docker_engine_events_total"
     return Counter(
-        {action: int(scrape.value(family, type="network", action=action) or 0) for action in ("create", "destroy")}
+        {
+            (kind, action): int(scrape.value(family, type=kind, action=action) or 0)
+            for kind in ("network", "container")
+            for action in ("create", "destroy")
+        }
     )
 
 
@@ -366,6 +377,7 @@ def never_tell_of_one(bench: Bench) -> None:
     """A container whose lock is held, as by a hanging volume plugin: its inspection is never answered."""
     with contextlib.closing(bench.engine.client()) as client:
         stuck = client.containers.create(IMAGE, ["true"], name=f"stuck{bench.networks}")
+        bench.events["container", "create"] += 1
         bench.proxy.unanswered = f"containers/{stuck.id}/json".encode()
         stuck.rename(f"stuck-again{bench.networks}")
 

@@ -1,18 +1,22 @@
 """Containers come and go for a long time beside a scraped exporter; prints how it fares. Run it with `make soak`.
 
 Each container sends some, then tells its own last counters, which the totals are compared with at the end; so are
-the events. It ends with 1 if anything is not as it should be. As many come as the engine can start. Once a minute:
-containers so far, scrapes and failed ones, the longest scrape, resident memory, descriptors, drift.
+the events. It ends with 1 if anything is not as it should be, memory and descriptors too. As many come as the
+engine can start. Once a minute: containers so far, scrapes and failed ones, the longest scrape, resident memory,
+descriptors, drift.
 """
 
 import argparse
 import contextlib
 import http.client
 import itertools
+import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from exporter.network.counters import NO_TRAFFIC, InterfaceCounters
 from tests.harness import privatens
@@ -22,6 +26,10 @@ from tests.harness.wait import eventually
 from tests.harness.workloads import counters_inside, run
 from tests.integration.test_churn import leave, short_life
 from tests.integration.test_traffic import of_network, total
+
+_MOST_GROWTH = 0.02
+_MOST_DESCRIPTORS = 0.15
+"""They vary by some, as connections come and go with containers."""
 
 
 class Soak:
@@ -71,7 +79,7 @@ def main() -> int:
             before = events_of_containers(exporter.scrape())
             thread = threading.Thread(target=soak.churn, args=(address,))
             thread.start()
-            failed, drift = watch(exporter, soak, thread)
+            seen = watch(exporter, soak, thread)
 
             def deviation() -> InterfaceCounters:
                 truth = total(soak.sum, counters_inside(sink)["eth0"])
@@ -89,7 +97,10 @@ def main() -> int:
                 action: count - before[action] for action, count in events_of_containers(exporter.scrape()).items()
             }
             print(f"events of containers, each {soak.done} in truth: {events}")
-            is_right = found == NO_TRAFFIC and set(events.values()) == {soak.done} and not failed and not drift
+            growth, descriptors = seen.rise(lambda line: line[0]), seen.rise(lambda line: line[1])
+            print(f"rise from the middle third to the last: memory {growth:.1%}, descriptors {descriptors:.1%}")
+            is_exact = found == NO_TRAFFIC and set(events.values()) == {soak.done} and not seen.drift
+            is_right = is_exact and not seen.failed and growth < _MOST_GROWTH and descriptors < _MOST_DESCRIPTORS
     finally:
         engine.remove()
     return 0 if is_right else 1
@@ -103,32 +114,52 @@ def events_of_containers(scrape: Scrape) -> dict[str, int]:
     }
 
 
-def watch(exporter: ExporterProcess, soak: Soak, thread: threading.Thread) -> tuple[int, float]:
-    """Scrape each second as long as it lasts; failed scrapes and drift."""
-    started, failed, scrapes, longest = time.monotonic(), 0, 0, 0.0
+@dataclass(slots=True)
+class Seen:
+    """What was seen from outside; `lines` are resident bytes and descriptors once a minute."""
+
+    failed: int = 0
+    drift: float = 0.0
+    lines: list[tuple[float, float]] = field(default_factory=list)
+
+    def rise(self, of: Callable[[tuple[float, float]], float]) -> float:
+        """By how much a figure is higher in the last third of the time than in the middle; 0 of a short run."""
+        third = len(self.lines) // 3
+        if not third:
+            return 0.0
+        middle, last = self.lines[-2 * third : -third], self.lines[-third:]
+        return statistics.mean(map(of, last)) / statistics.mean(map(of, middle)) - 1
+
+
+def watch(exporter: ExporterProcess, soak: Soak, thread: threading.Thread) -> Seen:
+    """Scrape each second as long as it lasts."""
+    seen, started, scrapes, longest = Seen(), time.monotonic(), 0, 0.0
     print(
         f"{'minute':>6}{'containers':>12}{'scrapes':>9}{'failed':>8}{'longest':>10}{'MB':>8}{'fds':>6}{'drift':>7}"
     )
-    next_line, drift = started, 0.0
+    next_line = started
     while thread.is_alive():
         began = time.monotonic()
         try:
             scrape: Scrape | None = exporter.scrape()
             longest = max(longest, time.monotonic() - began)
         except (OSError, http.client.HTTPException, ValueError):
-            scrape, failed = None, failed + 1
+            scrape, seen.failed = None, seen.failed + 1
         scrapes += 1
         if scrape is not None:
-            drift = sum(value for _, value in scrape.series("docker_engine_inventory_drift_total"))
+            seen.drift = sum(value for _, value in scrape.series("docker_engine_inventory_drift_total"))
         if scrape is not None and began >= next_line:
             next_line += 60
+            memory, descriptors = exporter.resident_bytes, exporter.descriptors
+            seen.lines.append((memory, descriptors))
+            minute = (began - started) / 60
             print(
-                f"{(began - started) / 60:>6.0f}{soak.done:>12}{scrapes:>9}{failed:>8}{longest * 1000:>7.0f} ms"
-                f"{exporter.resident_bytes / 1e6:>8.1f}{exporter.descriptors:>6}{drift:>7.0f}",
+                f"{minute:>6.0f}{soak.done:>12}{scrapes:>9}{seen.failed:>8}{longest * 1000:>7.0f} ms"
+                f"{memory / 1e6:>8.1f}{descriptors:>6}{seen.drift:>7.0f}",
                 flush=True,
             )
         thread.join(max(1 - (time.monotonic() - began), 0))
-    return failed, drift
+    return seen
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def dashboard() -> Dashboard:
         ),
         number(
             "Exporters up",
-            "Share of the exporters, of those that answered within a day, that can be scraped.",
+            "Share of the exporters that can be scraped. One that is down for more than a day is counted where "
+            "the rules in deploy/prometheus/rules are loaded.",
             "percentunit",
             f"avg({of_exporter(series('up'))})",
             UP,

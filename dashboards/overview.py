@@ -22,9 +22,9 @@ from dashboards.parts import (
     with_panels,
 )
 from dashboards.promql import (
-    ALERTS,
     OWN_LIMIT,
     PROJECT,
+    alerts,
     column,
     described,
     leaders,
@@ -38,8 +38,8 @@ from dashboards.promql import (
 
 UID = "netvol-overview"
 
-_FIRING = series("ALERTS", ALERTS, alertstate="firing")
-_SINCE = f"{series('ALERTS_FOR_STATE', ALERTS)} * 1000 and ignoring (alertstate) {_FIRING}"
+_FIRING = alerts("ALERTS", alertstate="firing")
+_SINCE = f"{alerts('ALERTS_FOR_STATE')} * 1000 and ignoring (alertstate) {_FIRING}"
 _SUBJECTS = '"network", "subnet", "volume", "filesystem", "container", "collector"'
 _SUBJECT = (
     f'label_replace(label_join({_SINCE}, "subject", " ", {_SUBJECTS}), "subject", "$1", "subject", " *(.*?) *")'
@@ -61,6 +61,7 @@ def dashboard() -> Dashboard:
     receive, received = _traffic("receive")
     transmit, transmitted = _traffic("transmit")
     fill = volume_fill()
+    down = f"(1 - {series('up')})"
     filesystem_fill = (
         f"1 - {series('docker_filesystem_available_bytes')} / {series('docker_filesystem_size_bytes')}"
     )
@@ -76,7 +77,8 @@ def dashboard() -> Dashboard:
         ),
         number(
             "Alerts firing",
-            "Alerts of the rules in deploy/prometheus/rules that fire on the chosen hosts.",
+            "Alerts of the rules in deploy/prometheus/rules that fire on the chosen hosts, or because there is no "
+            "exporter to scrape.",
             "none",
             f"count({_FIRING}) or vector(0)",
             BAD,
@@ -84,10 +86,10 @@ def dashboard() -> Dashboard:
         ),
         number(
             "Exporters down",
-            "Exporters that answered within the last day and can't be scraped now.",
+            "Exporters that can't be scraped now. One that is down for more than a day is counted where the rules "
+            "in deploy/prometheus/rules are loaded.",
             "none",
-            f"sum((1 - {series('up')}) and on (job, instance)"
-            f" last_over_time({series('netvol_exporter_build_info')}[1d]))",
+            f"sum({of_exporter(down)})",
             BAD,
             width=3,
             link=link_to("netvol-exporter"),

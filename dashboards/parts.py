@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.promql import ALERTS, HOST, PROJECT, TOP, series
+from dashboards.promql import HOST, PROJECT, TOP, alerts, series
 
 TAG = "netvol-exporter"
 DATASOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -144,10 +144,15 @@ def annotations() -> list[dashboard.AnnotationQuery]:
         counted = series("docker_engine_events_total", *matchers)
         return f"sum by (instance, action) (increase({counted}[$__rate_interval])) > 0"
 
-    firing = series("ALERTS", ALERTS, 'alertstate="firing"')
     ends = events('type="container"', 'action=~"start|die"')
     return [
-        mark("Alerts", RED, firing, "{{alertname}}", "{{volume}}{{network}}{{container}}{{filesystem}}"),
+        mark(
+            "Alerts",
+            RED,
+            alerts("ALERTS", alertstate="firing"),
+            "{{alertname}}",
+            "{{volume}}{{network}}{{container}}{{filesystem}}",
+        ),
         mark(
             "Out of memory", "purple", events('type="container"', 'action="oom"'), "Out of memory", "{{instance}}"
         ),

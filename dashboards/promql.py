@@ -19,6 +19,13 @@ def series(name: str, *matchers: str, **labels: str) -> str:
     return f"{name}{{{', '.join((HOST, *matchers, *equal))}}}"
 
 
+def alerts(name: str, **labels: str) -> str:
+    """The shipped alerts on the chosen hosts, and the one that has no host: that no exporter is scraped at all."""
+    equal = [f'{label}="{value}"' for label, value in labels.items()]
+    missing = ", ".join(('alertname="NetvolExporterMissing"', *equal))
+    return f"({series(name, ALERTS, **labels)} or {name}{{{missing}}})"
+
+
 def rate(name: str, *matchers: str) -> str:
     """A counter's increase per second."""
     return f"rate({series(name, *matchers)}[$__rate_interval])"
@@ -68,8 +75,12 @@ def was_described(expression: str, kind: str, *matchers: str) -> str:
 
 
 def of_exporter(expression: str) -> str:
-    """Only the exporters' own series, where other jobs have the family too; also of one that went down today."""
-    return f"{expression} and on (job, instance) last_over_time({series('netvol_exporter_build_info')}[1d])"
+    """Only the exporters' own series, where other jobs have the family too.
+
+    Also of one that is down: the rules know it as long as it is a target, without them it is known for a day.
+    """
+    answered = f"last_over_time({series('netvol_exporter_build_info')}[1d])"
+    return f"{expression} and on (job, instance) ({answered} or {series('instance:up:netvol')})"
 
 
 def top_exporters(expression: str, ranking: str) -> str:

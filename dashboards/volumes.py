@@ -26,6 +26,7 @@ from dashboards.promql import (
     column,
     described,
     highest,
+    keep,
     leaders,
     lowest,
     series,
@@ -56,12 +57,16 @@ def _with_own_limit(expression: str) -> str:
     return described(expression, "volume", OWN_LIMIT, PROJECT)
 
 
-def _time_left(available: str) -> str:
-    """Seconds until nothing is left, at the loss of the last six hours; no series where nothing is lost.
+def _time_left(used: str, capacity: str, available: str) -> str:
+    """Seconds until a volume is full, at the growth of the last six hours; no series where it does not grow.
 
-    As the alerts see it: from the tenth sample on, for two would foretell anything.
+    As the alerts see it: of a declared limit by what the volume itself takes, not by what its disk loses; and from
+    the tenth sample on, for two would foretell anything.
     """
-    return f"{available} / -(deriv({available}[6h]) < 0) and count_over_time({available}[6h]) >= 10"
+    declared = series("docker_volume_info", capacity_source="declared")
+    own = f"clamp_min({capacity} - {used}, 0) / (deriv({used}[6h]) > 0) and count_over_time({used}[6h]) >= 10"
+    other = f"{available} / (-deriv({available}[6h]) > 0) and count_over_time({available}[6h]) >= 10"
+    return f"({keep(own, 'volume', declared)} or {other} unless on (job, instance, volume) {declared})"
 
 
 def dashboard() -> Dashboard:
@@ -71,7 +76,7 @@ def dashboard() -> Dashboard:
     )
     fill = volume_fill(_VOLUME)
     inode_fill = f"1 - {_of_volume('docker_volume_inodes_free')} / {_of_volume('docker_volume_inodes')}"
-    left = _time_left(available)
+    left = _time_left(used, capacity, available)
     filesystem_available, filesystem_size = (
         series(f"docker_filesystem_{what}_bytes") for what in ("available", "size")
     )
@@ -168,7 +173,7 @@ def dashboard() -> Dashboard:
                 Column("Value #B", "Free", "bytes", width=80),
             ),
             column(f"({_with_own_limit(left)}) < {_SOON}", "volume"),
-            column(f"{_with_own_limit(available)} and ({left}) < {_SOON}", "volume"),
+            column(f"{_with_own_limit(available)} and {left} < {_SOON}", "volume"),
             sort_by="Full in",
             ascending=True,
             width=8,

@@ -3,7 +3,7 @@
 Root's are taken from the process and from what a program that it starts can get. The largest of those that are of
 use is CAP_SYS_ADMIN: without round-trip times it is needed only to ask what a quota counts, which a child process
 does. So the exporter itself lets go of it, and the child, as any program that root starts, has what such programs
-may have at most (the bounding set).
+may have at most (the bounding set): what walking needs, and nothing else that the exporter keeps.
 """
 
 import contextlib
@@ -35,6 +35,9 @@ CAPABILITIES = {
     "CAP_SYS_ADMIN": 21,
 }
 """Those that are of use, by the numbers of linux/capability.h; each of the others is let go of."""
+
+_OF_CHILDREN = frozenset({"CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"})
+"""To walk all directories, and to ask what quotas count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,9 @@ def drop(wants: Wants) -> None:
 
     Where the system refuses it, as a sandbox may, the rights stay, and it is told.
     """
-    names = wanted(wants)
-    keep = _mask(names)
-    bounding = keep | _mask({"CAP_SYS_ADMIN"})
+    keep, bounding = _mask(wanted(wants)), _mask(_OF_CHILDREN)
+    # Root's children get what is inheritable as well; those of others don't, so that no call is needed for it.
+    masks = (keep, keep, keep & bounding if os.geteuid() == 0 else keep)
     had = _get()
     try:
         for number in range(_MOST + 1):
@@ -85,7 +88,9 @@ def drop(wants: Wants) -> None:
                 # Only with CAP_SETPCAP; a user without it can start nothing that would get more than he has.
                 with contextlib.suppress(PermissionError):
                     _prctl(_PR_CAPBSET_DROP, number)
-        effective, permitted, inheritable = left = tuple(each & keep for each in had)
+        effective, permitted, inheritable = left = tuple(
+            each & mask for each, mask in zip(had, masks, strict=True)
+        )
         # A sandbox may refuse the call, as the systemd unit does, which leaves nothing to let go of.
         if left != had:
             _set(effective, permitted, inheritable)
@@ -127,7 +132,7 @@ def _lowest_free_port() -> int:
         return 1024
 
 
-def _mask(names: frozenset[str] | set[str]) -> int:
+def _mask(names: frozenset[str]) -> int:
     return sum(1 << CAPABILITIES[name] for name in names)
 
 

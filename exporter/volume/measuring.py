@@ -15,7 +15,7 @@ from exporter.logs import get_logger
 from exporter.volume.capacity import Capacity
 from exporter.volume.encryption import DeviceStack
 from exporter.volume.kinds import bind_mounts, is_bind_mount, needs_mount, writers_of
-from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo
+from exporter.volume.mounts import MountChanges, MountPoint, parse_mountinfo, real_path
 from exporter.volume.places import Place, folder_of, place_of, with_shared_filesystems
 from exporter.volume.plugin_status import ask_plugins
 from exporter.volume.probing import Probing
@@ -299,7 +299,7 @@ def _found(volumes: Mapping[str, Volume], rootfs: Path) -> tuple[dict[str, Place
     table = parse_mountinfo(_MOUNTINFO.read_bytes())
     # In a container the links of the host lead elsewhere; there what they lead to is mounted in their place.
     folders = set(map(folder_of, volumes.values())) - {""} if rootfs == Path("/") else set()
-    links = {folder: str(Path(folder).resolve()) for folder in folders}
+    links = {folder: real_path(folder, table) for folder in folders}
     places = {name: place_of(volume, table, rootfs, links) for name, volume in volumes.items()}
     found = with_shared_filesystems({name: place for name, place in places.items() if place is not None})
     stack = DeviceStack(table, rootfs)

@@ -18,6 +18,9 @@ from typing import Self
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
 _FIXED_FIELDS, _LAST_FIELDS = 6, 3
+_MOST_LINKS = 40
+"""That the kernel follows in one path (path_resolution(7))."""
+
 _REMOTE_TYPES = frozenset(
     {
         "nfs",
@@ -81,6 +84,18 @@ class MountTable:
                 return mount
             path = path.rpartition("/")[0]
         return self._by_path.get("/")
+
+    def is_behind_server(self, path: str) -> bool:
+        """Whether looking a path up may ask a server, also on the way to what is mounted inside, or by automount.
+
+        One that has the root itself does not count: without it nothing here would run.
+        """
+        while path:
+            mount = self._by_path.get(path)
+            if mount is not None and (mount.is_remote or mount.fstype == "autofs"):
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
     def below(self, path: str) -> list[str]:
         """The mount points inside a directory, relative to it; what is mounted there is not its own."""
@@ -155,6 +170,28 @@ def parse_mountinfo(text: bytes) -> MountTable:
     return MountTable(mounts)
 
 
+def real_path(path: str, table: MountTable) -> str:
+    """Where an absolute path leads to, by those symbolic links on it that can be read without asking a server.
+
+    A server that is away may never answer, and this is not done in a child that can be killed.
+    """
+    real, ahead, links = "", path.split("/")[::-1], 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            real = real.rpartition("/")[0]
+        elif name not in ("", "."):
+            above, real = real, f"{real}/{name}"
+            target = None if table.is_behind_server(real) else _link(real)
+            if target is not None:
+                links += 1
+                if links > _MOST_LINKS:
+                    return path
+                real = "" if target.startswith("/") else above
+                ahead += target.split("/")[::-1]
+    return real or "/"
+
+
 def on_host(path: str, rootfs: Path) -> str:
     """A path as the host calls it: without the place where the host's root is seen."""
     prefix = str(rootfs).rstrip("/")
@@ -164,6 +201,13 @@ def on_host(path: str, rootfs: Path) -> str:
 def seen_here(path: str, rootfs: Path) -> str:
     """A path of the host as it is seen here."""
     return str(rootfs).rstrip("/") + path
+
+
+def _link(path: str) -> str | None:
+    try:
+        return str(Path(path).readlink())
+    except (OSError, ValueError):  # no link, not there, or a path that no file can have
+        return None
 
 
 def _unescaped(field: bytes) -> str:

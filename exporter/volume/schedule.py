@@ -7,6 +7,8 @@ from dataclasses import dataclass
 URGENT_REST_SECONDS = 600.0
 """A volume to which something happened does not wait for a rest that is shorter than this."""
 
+_SPARE_ENTRIES = 64
+
 
 @dataclass(slots=True)
 class _Item:
@@ -78,6 +80,7 @@ class Schedule:
         """Forget a volume."""
         self._items.pop(name, None)
         self._wait_no_more(name)
+        self._tidy()
 
     def names(self) -> set[str]:
         """All volumes that are taken up."""
@@ -127,10 +130,23 @@ class Schedule:
 
     def _plan(self, name: str, item: _Item) -> None:
         pause = self._max_age_seconds if item.is_idle else self._interval_seconds
-        item.due = item.measured_at + max(pause, item.seconds * self._rest_per_second)
+        due = item.measured_at + max(pause, item.seconds * self._rest_per_second)
+        if due == item.due:  # it waits for that already, or for its turn
+            return
+        item.due = due
         for waiting in (self._written, self._ready, self._overdue):
             waiting.pop(name, None)
-        heapq.heappush(self._later, (item.due, name))
+        heapq.heappush(self._later, (due, name))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Leave out the times that hold no more, of removed and replanned volumes, once they are the most."""
+        if len(self._later) > 2 * len(self._items) + _SPARE_ENTRIES:
+            held = {
+                (due, name) for due, name in self._later if name in self._items and self._items[name].due == due
+            }
+            self._later = list(held)
+            heapq.heapify(self._later)
 
     def _wait_no_more(self, name: str) -> None:
         for waiting in (self._new, self._urgent, self._written, self._ready, self._overdue):

@@ -86,7 +86,8 @@ class VolumeState:
         self.place = place
         self.directory = self.used_bytes = self.inodes_used = self.is_encrypted = None
         self.has_own_quota = self.is_engines = False
-        self.failing = ""
+        # Failures were of what was there: they would stand beside no measurement for as long as it is not mounted.
+        self.errors, self.failing = Counter(), ""
 
     def succeeded(
         self, used_bytes: int, inodes_used: int | None, seconds: float, *, is_engines: bool = False

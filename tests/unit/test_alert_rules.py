@@ -50,6 +50,11 @@ def used_labels(expression: str) -> set[str]:
     return {label for text in lists for label in re.split(r"[ ,]+", text) if label} | set(selected)
 
 
+def made_labels(expression: str) -> set[str]:
+    """Labels that an expression makes of others."""
+    return set(re.findall(r'label_replace\(.*?, *"(\w+)", *"\$1"', expression))
+
+
 def templates(rule: Rule) -> str:
     return " ".join(rule.text["annotations"].values())
 
@@ -58,12 +63,13 @@ def templates(rule: Rule) -> str:
 def test_all_that_a_rule_names_exists(rule: Rule) -> None:
     names = named(rule.expression)
     assert names <= FAMILIES.keys() | RECORDED.keys() | {"up"}
-    assert used_labels(rule.expression) <= labels_of(names)
+    labels = labels_of(names) | made_labels(rule.expression)
+    assert used_labels(rule.expression) <= labels
     if not rule.is_alert:
         return
     asked = set(re.findall(r"[\w:]+(?=\{job=)", templates(rule)))
     assert asked <= FAMILIES.keys() | RECORDED.keys()
-    assert set(re.findall(r"\$labels\.(\w+)", templates(rule))) <= labels_of(names)
+    assert set(re.findall(r"\$labels\.(\w+)", templates(rule))) <= labels
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=str)

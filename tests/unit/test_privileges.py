@@ -33,23 +33,31 @@ def shown(*words: str, by: tuple[str, ...] = ()) -> list[list[int]]:
 
 OF_USE = mask("CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_NET_ADMIN")
 ADMIN = mask("CAP_SYS_ADMIN")
+FOR_WALKS = mask("CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN")
 
 
-def test_root_keeps_what_is_of_use_and_its_child_can_ask_for_quotas() -> None:
+def test_root_keeps_what_is_of_use_and_its_child_gets_what_walking_needs() -> None:
     own, child = shown()
     has = mask(*held())
-    assert own == [OF_USE & has, OF_USE & has, (OF_USE | ADMIN) & has]
-    assert child == [(OF_USE | ADMIN) & has] * 3
+    assert own == [OF_USE & has, OF_USE & has, FOR_WALKS & has]
+    assert child == [FOR_WALKS & has] * 3
+
+
+def test_what_root_could_hand_on_otherwise_its_child_does_not_get_either() -> None:
+    _, child = shown(by=("setpriv", "--inh-caps=+net_admin,+sys_ptrace", "--ambient-caps=+net_admin"))
+    assert child == [FOR_WALKS & mask(*held())] * 3
 
 
 def test_for_round_trip_times_root_keeps_the_right_to_enter_namespaces() -> None:
-    own, _ = shown("rtt")
+    own, child = shown("rtt")
     assert own[0] == (OF_USE | ADMIN) & mask(*held())
+    assert child[0] == FOR_WALKS & mask(*held())
 
 
 def test_where_children_get_nothing_back_the_right_that_they_need_is_kept() -> None:
     own, child = shown(by=("setpriv", "--no-new-privs"))
-    assert own[0] == child[0] == (OF_USE | ADMIN) & mask(*held())
+    assert own[0] == (OF_USE | ADMIN) & mask(*held())
+    assert child[0] == FOR_WALKS & mask(*held())
 
 
 def test_a_user_without_rights_has_none_to_let_go_of() -> None:

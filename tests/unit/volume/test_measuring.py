@@ -1,13 +1,18 @@
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from exporter.engine.api import EngineError
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.model import Container, Mount, Volume
 from exporter.metrics.runner import Runner
+from exporter.volume import measuring as measuring_module
 from exporter.volume.measuring import Measuring
 from exporter.volume.state import VolumeOptions
 from exporter.volume.walker import usage
@@ -155,3 +160,33 @@ async def test_an_engine_elsewhere_is_asked_at_once_and_not_an_interval_later(tm
     known = Measuring(inventory, options, Runner().watch, engine, are_files_here=lambda: False)
     async with running(known):
         await eventually_async(lambda: engine.asked and known.states["data"].used_bytes == 99, "its word", 5)
+
+
+async def test_no_server_is_asked_where_a_bind_mount_is_since_only_a_child_may_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder(tmp_path, "server")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 22 0:60 / {path} rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(measuring_module, "_MOUNTINFO", mounts)
+    asked: list[str] = []
+    for name in ("lstat", "readlink", "stat"):
+        monkeypatch.setattr(os, name, recording(getattr(os, name), asked))
+    inventory = Inventory()
+    mount = Mount("bind", "", path, "/data", read_only=False)
+    inventory.put_container(Container("a", "db", "x", "running", pid=5, mounts=(mount,)))
+    known = measuring(inventory, bind_mounts=re.compile("/data"))
+    await known.measure_all()
+    place = known.states[path].place
+    assert place is not None
+    assert (place.path, place.mount.fstype) == (path, "nfs4")
+    assert str(tmp_path) in asked
+    assert not [each for each in asked if each.startswith(path)]
+
+
+def recording(function: Callable[..., Any], asked: list[str]) -> Callable[..., Any]:
+    def call(path: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(str(path))
+        return function(path, *arguments, **options)
+
+    return call

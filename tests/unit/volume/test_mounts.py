@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.volume.mounts import on_host, parse_mountinfo, seen_here
+from exporter.volume.mounts import on_host, parse_mountinfo, real_path, seen_here
 
 TEXT = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 254:0 /var/lib/docker /var/lib/docker rw - ext4 /dev/vda rw
@@ -89,3 +90,47 @@ def test_half_a_line_is_passed_over() -> None:
     line = b"30 22 254:0 / /mnt/data rw - nfs4 server:/data rw\n"
     assert parse_mountinfo(line[:-15]).at("/mnt/data") is None
     assert parse_mountinfo(line.replace(b"254:0", b"../..")).at("/mnt/data") is None
+
+
+def test_links_are_followed_as_the_kernel_follows_them(tmp_path: Path) -> None:
+    (tmp_path / "disk/deep").mkdir(parents=True)
+    (tmp_path / "absolute").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/relative").symlink_to("../absolute/./deep/")
+    (tmp_path / "disk/deep/up").symlink_to("../..")
+    (tmp_path / "circle").symlink_to("circle")
+    table = parse_mountinfo(TEXT)
+    for path in (
+        "",
+        "/absolute/relative/none",
+        "/absolute/relative/up/disk",
+        "/absolute/deep/../../disk",
+        "/none/x",
+    ):
+        assert real_path(f"{tmp_path}{path}", table) == os.path.realpath(f"{tmp_path}{path}")
+    for path in ("/", "/x\0y", f"{tmp_path}/circle/x"):
+        assert real_path(path, table) == path
+
+
+@pytest.mark.parametrize("fstype", ["nfs4", "cifs", "fuse.sshfs", "autofs"])
+def test_no_link_is_read_on_a_server_nor_behind_it_nor_where_another_leads_to_it(
+    fstype: str, tmp_path: Path
+) -> None:
+    (tmp_path / "server/inside").mkdir(parents=True)
+    for link in ("server/link", "server/inside/link"):
+        (tmp_path / link).symlink_to(tmp_path)
+    (tmp_path / "here").symlink_to("server/")
+    table = parse_mountinfo(
+        TEXT
+        + f"40 22 0:60 / {tmp_path}/server rw - {fstype} server:/ rw\n".encode()
+        + f"41 40 0:61 / {tmp_path}/server/inside rw - tmpfs tmpfs rw\n".encode()
+    )
+    assert real_path(f"{tmp_path}/server/link", table) == f"{tmp_path}/server/link"
+    assert real_path(f"{tmp_path}/server/inside/link", table) == f"{tmp_path}/server/inside/link"
+    assert real_path(f"{tmp_path}/here/link", table) == f"{tmp_path}/server/link"
+    assert real_path(f"{tmp_path}/here/../here", table) == f"{tmp_path}/server"
+
+
+def test_on_a_host_whose_root_is_a_servers_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("disk")
+    table = parse_mountinfo(b"22 1 0:60 / / rw - nfs4 server:/ rw")
+    assert real_path(f"{tmp_path}/link", table) == f"{tmp_path}/disk"

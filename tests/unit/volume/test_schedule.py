@@ -133,6 +133,40 @@ def test_a_volume_removed_while_it_is_walked_is_forgotten() -> None:
     assert schedule.next(10_000)[0] is None
 
 
+def test_times_that_hold_no_more_do_not_pile_up() -> None:
+    schedule = schedule_of("flips")
+    walk(schedule, 0, 0.1)
+    for number in range(1000):
+        schedule.add("flips", "8:1", is_idle=number % 2 == 0)
+        schedule.add("gone", "8:1", is_idle=False)
+        walk(schedule, 0.1, 0)
+        schedule.remove("gone")
+    assert len(schedule._later) <= 2 + 64
+    assert schedule.next(60.2)[0] == "flips"
+
+
+def test_times_of_volumes_that_all_went_at_once_are_forgotten() -> None:
+    names = [str(number) for number in range(1000)]
+    schedule = schedule_of(*names)
+    for _ in names:
+        walk(schedule, 0, 0)
+    for name in names[1:]:
+        schedule.remove(name)
+    assert len(schedule._later) <= 2 + 64
+    assert schedule.next(60)[0] == "0"
+
+
+def test_what_changes_no_time_adds_none_and_leaves_what_is_due_in_its_turn() -> None:
+    schedule = schedule_of("dear")
+    walk(schedule, 0, 1000)  # for which it rests longer than the greatest age
+    for number in range(10):
+        schedule.add("dear", "8:1", is_idle=number % 2 == 0)
+    assert len(schedule._later) == 1
+    assert schedule.next(20_001, {"8:1"})[0] is None
+    schedule.add("dear", "8:1", is_idle=True)
+    assert schedule.next(20_001)[0] == "dear"
+
+
 @given(st.lists(st.floats(0.001, 30), min_size=1, max_size=20), st.integers(1, 5))
 def test_walking_again_keeps_to_its_share_of_time(durations: list[float], volumes: int) -> None:
     schedule = schedule_of(*map(str, range(volumes)))

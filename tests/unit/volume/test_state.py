@@ -42,6 +42,7 @@ def test_a_failure_keeps_what_was_measured_and_a_move_does_not() -> None:
     assert known.failing == ""
     known.move(None)
     assert known.used_bytes is None
+    assert not known.errors  # or they would stand alone for as long as it is not mounted
 
 
 def test_a_volume_is_walked_unless_something_else_tells() -> None:
