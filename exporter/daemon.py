@@ -17,6 +17,7 @@ from exporter.engine.watch import Watch, WatchOptions
 from exporter.inventory.inventory import Inventory
 from exporter.inventory.visibility import NameFilter, Visibility
 from exporter.logs import get_logger
+from exporter.memory import share_arenas
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.page import Format, Page, make_page
 from exporter.metrics.runner import Runner
@@ -111,6 +112,7 @@ class Daemon:
         monitor is worse than one that its supervisor starts again.
         """
         raise_descriptor_limit()
+        share_arenas()
         get_logger().info("starting", version=__version__, engine=self._engine.host)
         server = Server(self._settings.web, self, self._count_scrape)
         supervisor = Supervisor()

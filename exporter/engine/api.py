@@ -7,7 +7,6 @@ is silent for good once a stream died, nor its choice of the API version, which 
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -39,6 +38,7 @@ from exporter.engine.parse import (
 )
 from exporter.engine.transport import Target, TlsFiles, TransportError, target, without_password
 from exporter.inventory.model import Container, EngineInfo, Network, Volume
+from exporter.memory import return_free_memory
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
@@ -205,7 +205,7 @@ class Engine:
             self._asked_at = None
         if self._read_much:
             self._read_much = False
-            await asyncio.to_thread(_return_free_memory)
+            await asyncio.to_thread(return_free_memory)
 
     async def list_containers(self) -> list[Container]:
         """All containers as the list shows them: without pid, time of start and restarts."""
@@ -410,12 +410,6 @@ def _notice_half_open(response: aiohttp.ClientResponse, client: aiodocker.Docker
     ssh = getattr(client.connector, "_ssh_conn", None)
     if ssh is not None:
         ssh.set_keepalive(_KEEP_ALIVE_SECONDS, _KEEP_ALIVE_TRIES)
-
-
-def _return_free_memory() -> None:
-    """Give the kernel back what long answers took, which the C library keeps otherwise (malloc_trim(3))."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _body(content: aiohttp.StreamReader, longest_bytes: int) -> bytes:
