@@ -58,7 +58,8 @@ class Ledger:
     """Counts each event once and notices when events are missing between two openings of the stream.
 
     On reopening, the engine replays from its ring what it still has. If the last event seen before is not
-    among the first that come, then the ring was outgrown, or the engine restarted: events are missing.
+    among the first that come, then the ring was outgrown, or the engine restarted: events are missing. If none was
+    seen before, then they are where a whole ring comes.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,8 @@ class Ledger:
         self._last_time_nano = 0
         self._last_identity: tuple[int, str, str, str] | None = None
         self._awaited: tuple[int, str, str, str] | None = None
+        self._was_open = False
+        self._replayed: int | None = None
         self.counts: Counter[tuple[str, str]] = Counter(dict.fromkeys(_USUAL, 0))
         """Events by type and action; the usual ones are there at 0, since a first one is no increase otherwise."""
         self.out_of_memory: Counter[str] = Counter()
@@ -80,12 +83,18 @@ class Ledger:
     def reopened(self) -> None:
         """Note that the stream was opened (again): the last event seen is expected to be replayed."""
         self._awaited = self._last_identity
+        self._replayed = 0 if self._was_open and self._last_identity is None else None
+        self._was_open = True
 
     def replay_ended(self) -> bool:
         """Note that the replay must be over; count a gap, and say so, if the last event did not come."""
         missing, self._awaited = self._awaited is not None, None
         self.gaps += missing
         return missing
+
+    def stream_is_live(self) -> None:
+        """Note that what comes now can't be a replay any more."""
+        self._replayed = None
 
     def accept(self, event: Event) -> bool:
         """Count an event; False if it was counted before and so is a replay's repetition."""
@@ -99,6 +108,11 @@ class Ledger:
         else:
             self.replay_ended()
         self._seen[identity] = None
+        if self._replayed is not None:
+            self._replayed += 1
+            if self._replayed == _RING:
+                self._replayed = None
+                self.gaps += 1
         # After a step of the engine's clock, time goes on from where it is now.
         if event.time_nano >= self._last_time_nano or 0 < event.time_nano < self._last_time_nano - _OVERLAP_NANO:
             self._last_time_nano, self._last_identity = event.time_nano, identity

@@ -124,11 +124,12 @@ class Watch:
                 get_logger().debug("event stream broke", reason=str(error))
             finally:
                 self.stream_connected = False
-            await self._engine.ping()
             if time.monotonic() - started > self._options.last_retry_seconds:
                 retry = self._options.first_retry_seconds
+            # Other connections may have been cut with it: the ping after this doesn't take one of them any more.
             await asyncio.sleep(retry)
             retry = min(retry * 2, self._options.last_retry_seconds)
+            await self._engine.ping()
 
     async def _reduce_events(self) -> None:
         while True:
@@ -142,6 +143,8 @@ class Watch:
                     self._relist()
                 continue
             self._queued.clear()
+            if time.monotonic() - self._opened_at >= self._options.replay_seconds:
+                self.ledger.stream_is_live()
             gaps = self.ledger.gaps
             while self._queue:
                 self._apply(self._queue.popleft())

@@ -102,6 +102,29 @@ def test_a_restarted_engine_that_replays_nothing_leaves_a_gap() -> None:
     assert not ledger.replay_ended()
 
 
+def test_a_whole_ring_is_a_gap_where_no_event_was_seen_before() -> None:
+    ledger = Ledger()
+    ledger.reopened()
+    ledger.reopened()
+    for number in range(255):
+        ledger.accept(event(number))
+    assert ledger.gaps == 0
+    ledger.accept(event(255))
+    assert ledger.gaps == 1
+
+
+@pytest.mark.parametrize("openings", [1, 2])
+def test_many_events_are_no_gap_at_the_first_opening_nor_once_the_stream_is_live(openings: int) -> None:
+    ledger = Ledger()
+    for _ in range(openings):
+        ledger.reopened()
+    if openings > 1:
+        ledger.stream_is_live()
+    for number in range(1000):
+        ledger.accept(event(number))
+    assert ledger.gaps == 0
+
+
 def test_a_first_opening_awaits_nothing() -> None:
     ledger = Ledger()
     ledger.reopened()
