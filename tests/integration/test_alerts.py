@@ -128,12 +128,12 @@ VOLUME_FILLS = ("DockerVolumeFillingUp", "warning")
 
 def alerts_of(instance: str, **labels: str) -> dict[tuple[str, str], dict[str, str]]:
     """Every alert of the shipped rules with the labels it has when it fires, as if all fired on one host."""
-    found = {}
+    found: dict[tuple[str, str], dict[str, str]] = {}
     given = {"job": "netvol", "instance": instance, **labels}
     for fired in fired_labels():
         # The rules' tests leave out the job where it makes no difference.
         on_host = {"job": "netvol", **fired} if "instance" in fired else fired
-        found[fired["alertname"], fired["severity"]] = {k: given.get(k, v) for k, v in on_host.items()}
+        found.setdefault((fired["alertname"], fired["severity"]), {k: given.get(k, v) for k, v in on_host.items()})
     return found
 
 

@@ -94,7 +94,8 @@ def make_trouble(client: docker.DockerClient) -> None:
     run(client, "sick", healthcheck=healthcheck, labels=in_project("sick"))
     run(client, "loop", command=["false"], restart_policy={"Name": "always"})
     greedy = ["sh", "-c", "while true; do head -c 100m /dev/zero | tail; sleep 1; done"]
-    run(client, "greedy", command=greedy, mem_limit="16m")
+    # The kernel may choose its shell: then it starts again.
+    run(client, "greedy", command=greedy, mem_limit="16m", restart_policy={"Name": "always"})
 
 
 @pytest.fixture
